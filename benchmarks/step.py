@@ -1,0 +1,165 @@
+"""One measurement of SimCLR training, in a process of its own: `python -m benchmarks.step JSON`.
+
+Prints {"rate": pictures/s}. Ways: `bare` is forward, backward and optimiser on a resident batch;
+`loop` is our whole training loop from a memory map on the disk; `lightly` is lightly's own loop as
+its documentation shows it: its transform, a DataLoader with two workers, its head and loss.
+"""
+
+import json
+import sys
+import tempfile
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+warnings.filterwarnings("ignore")
+
+DEFAULT = {
+    "way": "loop",
+    "encoder": "small",
+    "size": 32,
+    "batch": 256,
+    "seconds": 8.0,
+    "precision": "bf16",
+    "channels_last": True,
+    "threads": 2,
+    "compile": False,
+}
+ITEMS = 4096
+WARM = 2  # steps that are not counted
+
+
+def pictures(size: int) -> np.ndarray:
+    """(ITEMS, size, size, 3) uint8, smooth with noise."""
+    rng = np.random.default_rng(0)
+    coarse = rng.integers(0, 255, (ITEMS, 4, 4, 3), dtype=np.uint8)
+    return np.repeat(np.repeat(coarse, size // 4, 1), size // 4, 2) ^ rng.integers(
+        0, 16, (ITEMS, size, size, 1), dtype=np.uint8
+    )
+
+
+def rate(steps: Iterator[int], seconds: float) -> float:
+    """Pictures per second of an endless training; each step yields its number of pictures."""
+    for _ in range(WARM):
+        next(steps)
+    started, done = time.perf_counter(), 0
+    while time.perf_counter() - started < seconds:
+        done += next(steps)
+    return done / (time.perf_counter() - started)
+
+
+def objective_of(name: str) -> Any:
+    from modalities.image import build_encoder
+    from modalities.image.objectives.simclr import SimCLR
+
+    return SimCLR(build_encoder(name))
+
+
+def bare(setting: dict[str, Any]) -> Iterator[int]:
+    """The step that any loop must make: its rate is the ceiling."""
+    import torch
+
+    from modalities.base import Randomness
+    from tasks.optim import optimizer
+
+    layout = torch.channels_last if setting["channels_last"] else torch.contiguous_format
+    objective = objective_of(setting["encoder"]).to(memory_format=layout)
+    items = torch.from_numpy(pictures(setting["size"])[: setting["batch"]])
+    rng = Randomness(torch.Generator().manual_seed(0), total=setting["batch"])
+    views = {
+        k: v.contiguous(memory_format=layout)
+        for k, v in objective.views({"items": items}, rng).items()
+    }
+    adam = optimizer("adamw", objective, 1e-3, 1e-4)
+    model = torch.compile(objective) if setting["compile"] else objective
+    low = setting["precision"] == "bf16"
+    while True:
+        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+            loss = model(views).loss
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+        yield setting["batch"]
+
+
+def loop(setting: dict[str, Any]) -> Iterator[int]:
+    """What `python -m tasks pretrain` does, checkpoints and all."""
+    import torch
+
+    from modalities.image import prepare
+    from tasks.checkpoints import Checkpoints
+    from tasks.training import Loop, Plan, Silence
+
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "items.npy"
+        np.save(path, pictures(setting["size"]))
+        items = np.load(path, mmap_mode="r")
+        plan = Plan(epochs=10_000, batch_size=setting["batch"], precision=setting["precision"])
+        probe = prepare(torch.from_numpy(items[:256]))
+        made = Loop(objective_of(setting["encoder"]), items, plan, Silence(), probe)
+        checkpoints = Checkpoints("bench", "bench", Path(name))
+        for batch in made.batches(workers=0):
+            made.forward(batch)
+            if made.settled():
+                made.checkpoint(checkpoints, None)
+            yield setting["batch"]
+
+
+def lightly(setting: dict[str, Any]) -> Iterator[int]:
+    """lightly's example of SimCLR with plain PyTorch, with our encoder in place of its ResNet."""
+    import torch
+    from lightly.loss import NTXentLoss
+    from lightly.models.modules import SimCLRProjectionHead
+    from lightly.transforms import SimCLRTransform
+    from PIL import Image
+
+    from modalities.image import build_encoder
+
+    class Pictures(torch.utils.data.Dataset[Any]):
+        def __init__(self) -> None:
+            self.items = pictures(setting["size"])
+            self.transform = SimCLRTransform(input_size=setting["size"])
+
+        def __len__(self) -> int:
+            return len(self.items)
+
+        def __getitem__(self, i: int) -> Any:
+            return self.transform(Image.fromarray(self.items[i]))
+
+    encoder = build_encoder(setting["encoder"])
+    model = torch.nn.Sequential(encoder, SimCLRProjectionHead(encoder.dim, encoder.dim, 128))
+    data = torch.utils.data.DataLoader(
+        Pictures(), batch_size=setting["batch"], shuffle=True, drop_last=True, num_workers=2
+    )
+    criterion = NTXentLoss()
+    sgd = torch.optim.SGD(model.parameters(), lr=0.06)
+    while True:
+        for x0, x1 in data:
+            loss = criterion(model(x0), model(x1))
+            loss.backward()
+            sgd.step()
+            sgd.zero_grad()
+            yield setting["batch"]
+
+
+WAYS: dict[str, Callable[[dict[str, Any]], Iterator[int]]] = {
+    "bare": bare, "loop": loop, "lightly": lightly,
+}  # fmt: skip
+
+
+def main() -> None:
+    setting = DEFAULT | json.loads(sys.argv[1])
+    import torch
+
+    torch.set_num_threads(setting["threads"])
+    torch.manual_seed(0)
+    found = rate(WAYS[setting["way"]](setting), setting["seconds"])
+    print(json.dumps({"rate": found}))
+
+
+if __name__ == "__main__":
+    main()

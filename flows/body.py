@@ -1,0 +1,116 @@
+"""What one task of the flow does: bring its stage up to date through DVC, and show it happening."""
+
+import time
+from pathlib import Path
+from typing import Any, TextIO
+from uuid import UUID
+
+from prefect.client.schemas.objects import State
+from prefect.context import TaskRunContext
+from prefect.logging import get_run_logger
+from prefect.states import Cancelled, Completed, Failed
+
+from flows import dvc_graph, follow, selection
+from flows.artifacts import LogLines, Publisher
+from flows.dvc_graph import Stage
+from modalities.items import UserError
+from tasks.channel import parse
+
+
+class Body:
+    """The work of one stage's task."""
+
+    def __init__(
+        self, root: Path, stage: Stage, force: bool, fresh: bool, flow_run: UUID | None
+    ) -> None:
+        self.root, self.stage, self.force = root, stage, force
+        self.fresh, self.flow_run = fresh, flow_run
+        self.log = selection.log_file(stage.name)
+
+    def skip(self, upstream: str) -> State[Any]:
+        """Something that this stage reads was not made."""
+        text = f"not run: {upstream} did not finish"
+        self._end("skipped", 0.0, text)
+        return Failed(name="UpstreamFailed", message=text)
+
+    def run(self) -> State[Any]:
+        """The state that the task ends in; DVC decides whether there is anything to do."""
+        name, started = self.stage.name, time.monotonic()
+        if self.fresh:
+            self._end("unchanged", 0.0, "")
+            return Completed(name="Cached", message="unchanged")
+        follow.current().begin(name)
+        try:
+            how = self._through_dvc()
+        except dvc_graph.Stopped:
+            self._end("stopped", time.monotonic() - started, "")
+            return Cancelled(message="stopped")
+        except dvc_graph.StageFailed as failure:
+            return self._failed(self._reason(failure), started)
+        except UserError as mistake:
+            return self._failed(f"{name}: {mistake}", started)
+        seconds = time.monotonic() - started
+        self._end(how, seconds, "")
+        if how == "ran":
+            return Completed(message=f"ran in {seconds:.1f} s")
+        where = {"restored": "restored from the run cache", "unchanged": "unchanged"}
+        return Completed(name="Cached", message=where[how])
+
+    def _through_dvc(self) -> dvc_graph.How:
+        context = TaskRunContext.get()
+        assert context, "a task runs within its context"
+        logger, meta = get_run_logger(), self.stage.meta
+        (self.root / self.log).parent.mkdir(parents=True, exist_ok=True)
+        publisher = Publisher(self.stage.name, self.root, self.flow_run, context.task_run.id)
+        lines = LogLines(logger, str(self.log))
+        with (
+            (self.root / self.log).open("w", encoding="utf-8") as file,
+            publisher,
+        ):
+            for reason in self.stage.why:
+                logger.info(f"because {reason}")
+            timeout = meta.get("timeout")
+            how = dvc_graph.run_stage(
+                self.root,
+                self.stage.name,
+                lambda text: self._line(text, file, publisher, lines),
+                env={"GLEAN_CHANNEL": "1"},
+                force=self.force,
+                timeout=None if timeout is None else float(timeout),
+            )
+            lines.close()
+        if publisher.broken:
+            logger.warning(f"the page lacks something: {publisher.broken}")
+        return how
+
+    def _line(self, text: str, file: TextIO, publisher: Publisher, lines: LogLines) -> None:
+        try:
+            message = parse(text)
+        except ValueError:
+            message = None  # cut off: the stage was killed while it wrote
+        if message is not None:
+            publisher.message(message)
+            follow.current().message(self.stage.name, message)
+            return
+        file.write(text.rstrip("\r\n") + "\n")
+        file.flush()
+        lines.line(text)
+        follow.current().line(self.stage.name, text)
+
+    def _reason(self, failure: dvc_graph.StageFailed) -> str:
+        """What went wrong in a line, and where to read all of it."""
+        lines = [x.strip() for x in failure.tail.splitlines() if x.strip()]
+        told = [x for x in lines if x.startswith("error: ")] or lines[-1:]
+        what = {124: "took too long", -9: "was killed", 137: "was killed (out of memory?)"}
+        head = what.get(failure.exit_code, f"failed with exit code {failure.exit_code}")
+        text = f": {told[-1].removeprefix('error: ')}" if told else ""
+        return f"{self.stage.name} {head}{text} (full output: {self.log})"
+
+    def _failed(self, text: str, started: float) -> State[Any]:
+        context = TaskRunContext.get()
+        again = context and context.task_run.run_count <= context.task.retries
+        self._end("retry" if again else "failed", time.monotonic() - started, text)
+        return Failed(message=text)
+
+    def _end(self, how: str, seconds: float, text: str) -> None:
+        follow.current().end(self.stage.name, how, seconds, text)

@@ -1,0 +1,194 @@
+"""`glean`: the command line. Imports happen where they are used: looking is quick."""
+
+import logging
+import os
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+import typer
+from rich.console import Console
+from rich.markup import escape
+
+from flows import edit, results
+from modalities.items import UserError
+
+app = typer.Typer(
+    help="Point it at data with few labels; it shows what every free signal is worth.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode=None,
+)
+out = Console(highlight=False, soft_wrap=True)
+err = Console(highlight=False, soft_wrap=True, stderr=True)
+
+Targets = Annotated[
+    list[str] | None, typer.Argument(help="stages, runs or outputs; none: everything")
+]
+Only = Annotated[str | None, typer.Option(metavar="MODALITY", help="one modality's stages only")]
+Jobs = Annotated[
+    int | None, typer.Option(min=0, help="stages side by side; 0: one per core", show_default=False)
+]
+
+
+def _project() -> Path:
+    """The project's folder, which becomes the working folder: stages are named relative to it."""
+    from flows.selection import project
+
+    root = project(Path.cwd())
+    os.chdir(root)
+    return root
+
+
+@app.command()
+def run(
+    targets: Targets = None,
+    only: Only = None,
+    force: Annotated[bool, typer.Option("--force", help="run what is up to date too")] = False,
+    jobs: Jobs = None,
+) -> None:
+    """Bring everything up to date, or what leads to TARGET, and print the results."""
+    from flows import launch
+
+    launch.run(_project(), targets or [], only, force, jobs, out=out, err=err)
+
+
+@app.command()
+def status() -> None:
+    """What would run, and why."""
+    from flows import launch
+
+    launch.status(_project(), out)
+
+
+@app.command()
+def data(
+    modality: Annotated[str, typer.Argument(help="image")],
+    path: Annotated[str, typer.Argument(help="your folder, or `playroom` for the default data")],
+    labels: Annotated[
+        Path | None, typer.Option(metavar="CSV", help="a table with the columns file, label")
+    ] = None,
+) -> None:
+    """Point a modality at your own folder: edits params.yaml and shows the change."""
+    here = Path.cwd()
+    source = path if path == edit.PLAYROOM else str(here / Path(path).expanduser())
+    table = None if labels is None else here / labels.expanduser()
+    change, found = edit.data(_project(), modality, source, table)
+    _show(change)
+    out.print(f"{escape(found)}\nNow: [bold]glean run[/]")
+
+
+@app.command()
+def profile(
+    name: Annotated[str | None, typer.Argument(help="its name; none: list them")] = None,
+) -> None:
+    """Put a ready-made params.yaml in place; yours is kept as params.yaml.bak."""
+    root = _project()
+    if name is None:
+        out.print("\n".join(edit.profiles(root)), markup=False)
+        return
+    change = edit.profile(root, name)
+    _show(change)
+    if change:
+        out.print(f"Your file is kept as {edit.BACKUP}. Now: [bold]glean run[/]")
+
+
+@app.command()
+def serve(
+    cron: Annotated[
+        str | None, typer.Option(metavar="SCHEDULE", help='such as "0 3 * * *": daily at 3')
+    ] = None,
+) -> None:
+    """Run on a schedule and on demand, until Ctrl-C."""
+    from flows import launch
+
+    launch.serve(_project(), cron, out=out)
+
+
+@app.command()
+def ui(
+    stop: Annotated[bool, typer.Option("--stop", help="end the server")] = False,
+    open_: Annotated[bool, typer.Option("--open", help="open the browser")] = False,
+) -> None:
+    """The Prefect server and its page, on 127.0.0.1."""
+    from flows import server, zombies
+
+    root = _project()
+    if stop:
+        ended = server.stop(root)
+        out.print(f"stopped the server on {ended.page}" if ended else "no server was running")
+        return
+    found = server.ensure(root)
+    for line in zombies.reap(root, found.api):
+        out.print(line, markup=False)
+    out.print(found.page, markup=False)
+    if open_:
+        typer.launch(found.page)
+
+
+@app.command()
+def report(
+    open_: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
+) -> None:
+    """The report's path."""
+    page = _project() / results.PAGE
+    if not page.is_file():
+        raise UserError(f"{page}: there is no report yet; `glean run` makes it")
+    out.print(str(page), markup=False)
+    if open_:
+        typer.launch(page.as_uri())
+
+
+@app.command()
+def export(
+    run: Annotated[str, typer.Argument(help="a run of params.yaml")],
+    folder: Annotated[Path, typer.Argument(metavar="DIR", help="where to put it")],
+) -> None:
+    """The encoder for others: safetensors, config, model card, ONNX."""
+    target = Path.cwd() / folder.expanduser()
+    _project()
+    from importlib import import_module
+
+    import_module("flows.export").export(run, target)
+    out.print(str(target), markup=False)
+
+
+def _show(change: list[str]) -> None:
+    colours = {"+": "green", "-": "red", "@": "cyan"}
+    if not change:
+        out.print("params.yaml stays as it is")
+    for line in change:
+        out.print(line, markup=False, style=colours.get(line[:1]))
+
+
+@contextmanager
+def _mistakes_are_messages() -> Iterator[None]:
+    try:
+        yield
+    except UserError as mistake:
+        err.print(f"error: {mistake}", markup=False, style="red")
+        _leave(1)
+    except KeyboardInterrupt:
+        _leave(130)
+
+
+def _leave(code: int) -> NoReturn:
+    sys.stdout.flush()
+    sys.exit(code)
+
+
+def main() -> None:
+    """The console script."""
+    os.environ.setdefault("DVC_NO_ANALYTICS", "1")
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    for name in ("dvc.progress", "dvc_data.callbacks"):  # their bars would cross ours
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+    with _mistakes_are_messages():
+        app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,184 @@
+"""What `glean run`, `status` and `serve` do. Prefect is imported only when something has to run."""
+
+import signal
+import sys
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+
+from flows import dvc_graph, results, selection, server, zombies
+from flows.dvc_graph import Stage
+from flows.heal import heal
+from flows.terminal import Terminal, duration
+from modalities.items import UserError
+from tasks.params import Params, load
+from tasks.results import read
+
+DEPLOYMENT = "default"
+
+
+def run(  # noqa: PLR0913
+    root: Path, targets: list[str], only: str | None, force: bool, jobs: int | None,
+    *, out: Console, err: Console,
+) -> None:  # fmt: skip
+    """Bring the project up to date and print the results; SystemExit says if that failed."""
+    for line in heal(root):
+        out.print(f"healed: {line}", markup=False)
+    params = load()
+    stages = selection.chosen(root, targets, only, force)
+    stale = [s for s in stages if force or not s.clean]
+    if not stale:
+        found = server.running(root) if zombies.dead(root) else None
+        if found:
+            zombies.reap(root, found.api)
+        out.print(f"Everything is up to date ({len(stages)} stages).")
+        show_results(root, params, out)
+        return
+    selection.check_sizes(params)
+    number = params.machine.jobs if jobs is None else jobs
+    code = _flow(root, {"targets": targets, "only": only, "force": force, "jobs": number}, out, err)
+    if code == 0:
+        show_results(root, params, out)
+    sys.exit(code)
+
+
+def _flow(root: Path, parameters: dict[str, Any], out: Console, err: Console) -> int:
+    found = _server(root, out)
+    for line in zombies.reap(root, found.api):
+        out.print(line, markup=False)
+    from flows import follow
+    from flows.pipeline import pipeline
+
+    signal.signal(signal.SIGHUP, _hang_up)
+    with Terminal(out) as terminal:
+        follow.follow(terminal)
+        state = pipeline(**parameters, return_state=True)
+    out.print(f"[dim]{terminal.told()}[/]")
+    if state.is_completed():
+        return 0
+    if state.is_cancelled():
+        err.print(str(state.message), markup=False, style="yellow")
+        return 130
+    for text in terminal.failed() or [str(state.message)]:
+        err.print(f"error: {text}", markup=False, style="red")
+    return 1
+
+
+def _hang_up(*_: Any) -> None:
+    """The terminal was closed: end as with Ctrl-C."""
+    raise KeyboardInterrupt
+
+
+def _server(root: Path, out: Console) -> server.Server:
+    """The server, which this process uses from now on; while it starts, Prefect is imported."""
+    if server.recorded(root) is None:
+        out.print("[dim]starting the Prefect server (once)[/]")
+    begun = server.begin(root)
+    server.adopt(root, begun)
+    import_module("flows.pipeline")
+    found = server.ensure(root)
+    if found != begun:
+        raise UserError(f"port {begun.port} was taken meanwhile: try again")
+    out.print(f"[dim]watch it on {found.page}[/]")
+    return found
+
+
+def show_results(root: Path, params: Params, out: Console) -> None:
+    """The result table, what was skipped and quarantined, and where the report is."""
+    rows, skipped = read(params)
+    for title, table in results.tables(rows):
+        out.print(f"\n[bold]{title}[/]")
+        out.print(table, soft_wrap=False)
+    told = results.skipped(skipped) + results.quarantine(results.summary(root) or {})
+    for line in told:
+        out.print(line, markup=False, style="yellow")
+    page = root / results.PAGE
+    if page.is_file():
+        out.print(f"\nReport: {page}", markup=False)
+
+
+def status(root: Path, out: Console) -> None:
+    """A table of the stages: fresh or stale, why, what they cost and how much they keep."""
+    load()
+    stages = dvc_graph.plan(root)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    for name in ("stage", "state"):
+        table.add_column(name, no_wrap=True)
+    for name in ("took", "keeps"):
+        table.add_column(name, justify="right", no_wrap=True)
+    table.add_column("why", overflow="fold")
+    for stage in stages:
+        state = "[green]fresh[/]" if stage.clean else "[yellow]stale[/]"
+        seconds = selection.cost(root, stage.name)
+        took = "" if seconds is None else duration(seconds)
+        table.add_row(stage.name, state, took, _size(root, stage), because(stage))
+    out.print(table, soft_wrap=False)
+    stale = sum(not s.clean for s in stages)
+    verdict = f"{stale} of {len(stages)} stages would run" if stale else "Everything is up to date"
+    out.print(f"\n{verdict}.")
+    found = results.summary(root)
+    for line in results.quarantine(found or {}):
+        out.print(f"[yellow]{line}[/]")
+
+
+def because(stage: Stage) -> str:
+    """Its own reasons to run; or, when it has none, what would run before it."""
+    own = [reason for reason in stage.why if not reason.startswith("upstream ")]
+    if own or not stage.why:
+        return "; ".join(own)
+    more = f" and {len(stage.why) - 1} more" if len(stage.why) > 1 else ""
+    return stage.why[0] + more
+
+
+def _size(root: Path, stage: Stage) -> str:
+    paths = [root / o for o in stage.outs]
+    files = [f for p in paths for f in ([p] if p.is_file() else p.rglob("*")) if f.is_file()]
+    if not files:
+        return ""
+    size = float(sum(f.stat().st_size for f in files))
+    for unit in ("B", "kB", "MB"):
+        if size < 1000:
+            return f"{size:.0f} {unit}"
+        size /= 1000
+    return f"{size:.1f} GB"
+
+
+def serve(root: Path, cron: str | None, *, out: Console) -> None:
+    """A deployment beside the server: on schedule, on demand, until Ctrl-C."""
+    load()
+    found = _server(root, out)
+    for line in zombies.reap(root, found.api):
+        out.print(line, markup=False)
+    from prefect.types.entrypoint import EntrypointType
+
+    from flows.pipeline import pipeline
+
+    if cron is not None:
+        _check_cron(cron)
+    bin_ = Path(sys.executable).parent / "prefect"
+    name = f"{pipeline.name}/{DEPLOYMENT}"
+    out.print(f"serving {name}" + (f", scheduled {cron}" if cron else "") + "; Ctrl-C ends it")
+    out.print(
+        f"on demand: PREFECT_API_URL={found.api} {bin_} deployment run '{name}'", markup=False
+    )
+    pipeline.serve(
+        name=DEPLOYMENT,
+        cron=cron,
+        limit=1,  # one checkout, one run at a time
+        print_starting_message=False,
+        entrypoint_type=EntrypointType.MODULE_PATH,
+    )
+
+
+def _check_cron(cron: str) -> None:
+    from prefect.client.schemas.schedules import CronSchedule
+    from pydantic import ValidationError
+
+    try:
+        CronSchedule(cron=cron)
+    except ValidationError:
+        text = f"--cron: found {cron!r}; expected five fields such as '0 3 * * *'"
+        raise UserError(text) from None

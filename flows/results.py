@@ -1,0 +1,111 @@
+"""The result table: what each run and each control is worth, by budget, for a terminal."""
+
+import json
+from pathlib import Path
+from typing import Any
+
+from rich.table import Table
+
+SUMMARY = Path("report/summary.json")
+PAGE = Path("report/index.html")
+CONTROLS = ("scratch", "random", "majority", "histogram", "pixels")
+
+Row = dict[str, Any]
+
+
+def summary(root: Path) -> dict[str, Any] | None:
+    """report/summary.json, or None when there is none that can be read."""
+    try:
+        found = json.loads((root / SUMMARY).read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
+    return found if isinstance(found, dict) else None
+
+
+def _validation(row: Row) -> float | None:
+    """What the row reached on validation, the only figure that may choose between protocols."""
+    value = (row.get("chosen") or {}).get("val")
+    return float(value) if isinstance(value, int | float) else None
+
+
+def lines(rows: list[Row]) -> dict[tuple[str, str, str], dict[str, Row]]:
+    """(task, run, protocol) -> budget -> row: per run the protocol that validation prefers.
+
+    Protocols whose validation figures are unknown are all kept: choosing by the test figures would
+    flatter.
+    """
+    table: dict[tuple[str, str, str], dict[str, Row]] = {}
+    for row in rows:
+        budgets = table.setdefault((row["task"], row["run"], row["protocol"]), {})
+        budgets[str(row["budget"])] = row
+    best: dict[tuple[str, str], tuple[float, str]] = {}
+    for (task, run, protocol), budgets in table.items():
+        scores = [s for r in budgets.values() if (s := _validation(r)) is not None]
+        if scores:
+            mine = sum(scores) / len(scores), protocol
+            best[task, run] = max(best.get((task, run), mine), mine)
+    return {k: v for k, v in table.items() if k[:2] not in best or best[k[:2]][1] == k[2]}
+
+
+def _order(budget: str) -> tuple[int, int]:
+    return (1, 0) if budget == "all" else (0, int(budget))
+
+
+def _cell(row: Row | None) -> str:
+    if row is None:
+        return "-"
+    scale = 100 if row["metric"] == "accuracy" else 1
+    mean = f"{scale * row['mean']:.1f}"
+    if row["draws"] < 2 or row["low"] is None or row["high"] is None:
+        return mean
+    return f"{mean} ±{scale * (row['high'] - row['low']) / 2:.1f}"
+
+
+def tables(rows: list[Row]) -> list[tuple[str, Table]]:
+    """A title and a table per task, the runs first, each control after them."""
+    drawn = []
+    for task in dict.fromkeys((r["modality"], r["task"], r["metric"]) for r in rows):
+        mine = [r for r in rows if (r["modality"], r["task"], r["metric"]) == task]
+        percent = " in %" if task[2] == "accuracy" else ""
+        told = "by labels per class, mean ± 95 % interval over draws"
+        drawn.append((f"{task[0]} {task[1]}: {task[2]}{percent} {told}", _table(mine)))
+    return drawn
+
+
+def _table(rows: list[Row]) -> Table:
+    budgets = sorted({str(r["budget"]) for r in rows}, key=_order)
+    table = Table(box=None, pad_edge=False, header_style="bold")
+    table.add_column("run", no_wrap=True)
+    table.add_column("by", no_wrap=True)
+    for budget in budgets:
+        table.add_column(budget, justify="right", no_wrap=True)
+    better = max if rows[0]["higher_is_better"] else min
+    top = {b: better(r["mean"] for r in rows if str(r["budget"]) == b) for b in budgets}
+    found = sorted(lines(rows).items(), key=lambda item: item[0][1] in CONTROLS)
+    for (_, run, protocol), by_budget in found:
+        cells = []
+        for budget in budgets:
+            row = by_budget.get(budget)
+            text = _cell(row)
+            cells.append(f"[bold]{text}[/]" if row and row["mean"] == top[budget] else text)
+        style = "dim" if run in CONTROLS else None
+        table.add_row(run, "" if protocol == run else protocol, *cells, style=style)
+    return table
+
+
+def skipped(entries: list[Row]) -> list[str]:
+    """What could not be measured, a line per reason."""
+    told = [f"{e['modality']} {e['task']}, budget {e['budget']}: {e['reason']}" for e in entries]
+    return [f"skipped: {line}" for line in dict.fromkeys(told)]
+
+
+def quarantine(found: dict[str, Any]) -> list[str]:
+    """`image: 3 files quarantined (2 truncated, 1 empty)`."""
+    told = []
+    for entry in found.get("quarantine", []):
+        if entry.get("count"):
+            reasons = entry.get("reasons") or {}
+            detail = ", ".join(f"{n} {reason}" for reason, n in sorted(reasons.items()))
+            text = f"{entry['modality']}: {entry['count']} files quarantined"
+            told.append(f"{text} ({detail})" if detail else text)
+    return told

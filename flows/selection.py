@@ -1,0 +1,128 @@
+"""Which stages a run is about, in what order, and what is checked before any of them."""
+
+import json
+import os
+from collections.abc import Sequence
+from importlib import import_module
+from pathlib import Path
+
+from flows import dvc_graph
+from flows.dvc_graph import Stage
+from modalities.items import UserError
+from tasks.params import MODALITIES, Params, nearest
+from tasks.stage import COSTS
+
+LOGS = Path(".gleaner/logs")
+
+
+def project(start: Path) -> Path:
+    """The folder with dvc.yaml and params.yaml, here or above."""
+    for folder in (start, *start.parents):
+        if (folder / "dvc.yaml").is_file() and (folder / "params.yaml").is_file():
+            return folder
+    raise UserError(f"no dvc.yaml and params.yaml in {start} or above: start from the project")
+
+
+def log_file(stage: str) -> Path:
+    """Where a stage's full output goes, relative to the project."""
+    return LOGS / f"{stage.replace('/', '_')}.log"
+
+
+def cores(jobs: int) -> int:
+    """`jobs`, or one per core that this process may use."""
+    return jobs or len(os.sched_getaffinity(0))
+
+
+def of_modality(stage: str, modality: str) -> bool:
+    """`ingest-image`, `transfer-image@a-b` and `playroom@image` are about images."""
+    group, _, instance = stage.partition("@")
+    return group.endswith(f"-{modality}") or (group == "playroom" and instance == modality)
+
+
+def chosen(
+    root: Path, targets: Sequence[str] = (), only: str | None = None, force: bool = False
+) -> list[Stage]:
+    """The stages of a run in topological order: `plan`, cut down to one modality if asked for."""
+    if only is not None and only not in MODALITIES:
+        raise UserError(f"unknown modality {only!r}{nearest(only, list(MODALITIES))}")
+    stages = dvc_graph.plan(root, tuple(targets), force)
+    if only is None:
+        return stages
+    by_name = {s.name: s for s in stages}
+    wanted: set[str] = set()
+    open_ = [s.name for s in stages if of_modality(s.name, only)]
+    if not open_:
+        raise UserError(f"no stage of modality {only!r} among the targets {', '.join(targets)}")
+    while open_:
+        name = open_.pop()
+        if name not in wanted:
+            wanted.add(name)
+            open_ += [u for u in by_name[name].upstream if u in by_name]
+    # The report reads every modality; it is drawn from what is there.
+    wanted |= {"report"} & by_name.keys()
+    return [s for s in stages if s.name in wanted]
+
+
+def urgency(root: Path, stages: Sequence[Stage]) -> dict[str, float]:
+    """Seconds from a stage's start to the end of the longest chain behind it, as far as known.
+
+    The longest chain first keeps all cores busy until the end. A stage that never ran counts a
+    second, so that long chains go before short ones.
+    """
+    after = {s.name: 0.0 for s in stages}
+    for stage in reversed(stages):
+        after[stage.name] += cost(root, stage.name) or 1.0
+        for name in stage.upstream:
+            if name in after:
+                after[name] = max(after[name], after[stage.name])
+    return after
+
+
+def cost(root: Path, stage: str) -> float | None:
+    """The seconds that a stage took when it last ran here."""
+    try:
+        told = json.loads((root / COSTS / f"{stage.replace('/', '_')}.json").read_text("utf-8"))
+        return float(told["seconds"])
+    except (OSError, ValueError, KeyError, TypeError):
+        return None
+
+
+def check_sizes(params: Params) -> None:
+    """Refuse a batch that is larger than the data, as far as one can know without reading it."""
+    problems = []
+    for modality in MODALITIES:
+        section = getattr(params, modality)
+        if not section.runs:
+            continue
+        count = item_count(params, modality)
+        problems += [
+            f"params.yaml: {modality}.runs.{name}.batch_size: found {run.batch_size}, but "
+            f"{section.source} has {count} items; allowed: 1 to {count}"
+            for name, run in section.runs.items()
+            if run.batch_size > count
+        ]
+    if problems:
+        raise UserError("\n".join(problems))
+
+
+def item_count(params: Params, modality: str) -> int:
+    """How many items pretraining may see at most."""
+    section = getattr(params, modality)
+    made = f"raw/playroom/{modality}"
+    if section.source.rstrip("/") == made and modality in params.playroom.make:
+        return playroom_count(params, modality)
+    if not Path(section.source).exists():
+        raise UserError(
+            f"params.yaml: {modality}.source: {section.source} does not exist; "
+            f"point elsewhere with `glean data {modality} PATH`"
+        )
+    find = import_module(f"modalities.{modality}").find
+    return len(find(Path(section.source), Path(section.labels)))
+
+
+def playroom_count(params: Params, modality: str) -> int:
+    """Training items that the Playroom will make, counted without making them."""
+    counts = import_module(f"tasks.playroom.{modality}").counts
+    made = getattr(params.playroom, modality)
+    splits = ("labelled", "unlabelled")
+    return sum(sum(counts(made, params.playroom.seed, split).values()) for split in splits)

@@ -1,0 +1,207 @@
+"""Every contract between the engine, the modalities and the methods, in one place.
+
+Shapes: B batch, N tokens, D feature width, K visible tokens. A raw batch holds what ingest wrote
+(for images: uint8, (B, H, W, 3)); views turn it into what an encoder takes (float, (B, 3, H, W)).
+"""
+
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol, TypeAlias
+
+import torch
+from torch import Tensor, nn
+
+from modalities.items import Item as Item
+from modalities.items import UserError as UserError
+
+Batch: TypeAlias = dict[str, Tensor]
+
+
+class Randomness:
+    """Random numbers that are the same however many processes share a batch.
+
+    Every draw is made for the whole global batch of `total` items and cut to this process's items
+    [start, start + size), so that 2 processes x B/2 see exactly what 1 process x B sees. Draws are
+    made on the CPU, so that a GPU sees the same views too; `device` is where they are put.
+    """
+
+    def __init__(
+        self,
+        generator: torch.Generator,
+        *,
+        total: int,
+        start: int = 0,
+        size: int | None = None,
+        device: torch.device | str = "cpu",
+    ) -> None:
+        self.generator, self.total, self.start = generator, total, start
+        self.size = total - start if size is None else size
+        self.device = torch.device(device)
+
+    def _cut(self, drawn: Tensor) -> Tensor:
+        return drawn[self.start : self.start + self.size].to(self.device, non_blocking=True)
+
+    def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
+        """(B, *shape) floats in [low, high)."""
+        return self._cut(torch.rand(self.total, *shape, generator=self.generator)) * (
+            high - low
+        ) + low
+
+    def normal(self, *shape: int) -> Tensor:
+        """(B, *shape) standard normal floats."""
+        return self._cut(torch.randn(self.total, *shape, generator=self.generator))
+
+    def integers(self, high: int, *shape: int) -> Tensor:
+        """(B, *shape) int64 in [0, high)."""
+        return self._cut(torch.randint(high, (self.total, *shape), generator=self.generator))
+
+    def bernoulli(self, p: float, *shape: int) -> Tensor:
+        """(B, *shape) booleans, true with probability p."""
+        return self._cut(torch.rand(self.total, *shape, generator=self.generator) < p)
+
+
+@dataclass(frozen=True)
+class Step:
+    """What one batch gave: the loss (a finite scalar with a gradient) and numbers worth a curve."""
+
+    loss: Tensor
+    metrics: Mapping[str, Tensor | float] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Progress:
+    """Where training stands, after `step` of `steps` optimiser steps."""
+
+    step: int
+    steps: int
+
+    @property
+    def fraction(self) -> float:
+        return self.step / max(1, self.steps)
+
+
+class Encoder(nn.Module):
+    """The only thing that pretraining keeps. Subclasses set `dim` (D)."""
+
+    dim: int
+
+    def tokens(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
+        """(B, ...) -> (B, N, D). With `visible` (B, K) int64: only these are encoded -> (B, K, D)."""
+        raise NotImplementedError
+
+    def forward(self, x: Tensor) -> Tensor:
+        """(B, ...) -> (B, D)."""
+        return self.tokens(x).mean(1)
+
+
+class Objective(nn.Module):
+    """A pretext task: views + head + loss, together in one file of 20 to 80 lines.
+
+    The subclass's keyword-only arguments with defaults (all of them written in its own `__init__`)
+    are the schema of `options:` in params.yaml. `encoder` is trained; `make_encoder` is not needed:
+    a teacher is `copy.deepcopy(encoder)`. The module's docstring or the class's cites the paper.
+    """
+
+    encoder: Encoder
+
+    def views(self, batch: Batch, rng: Randomness) -> Batch:
+        """Raw batch -> batch for `forward`, the free label included. Vectorised, on the device."""
+        raise NotImplementedError
+
+    def forward(self, batch: Batch) -> Step:
+        raise NotImplementedError
+
+    def after_step(self, progress: Progress) -> None:
+        """What moves without a gradient: EMA, queue, bank. Called after each optimiser step."""
+
+
+class Tell(Protocol):
+    """How a stage says what it is doing; see tasks/channel.py. Knows nothing of Prefect."""
+
+    def progress(self, fraction: float, text: str = "") -> None: ...
+    def log(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+    def metrics(self, values: Mapping[str, float]) -> None: ...
+    def table(self, name: str, rows: list[dict[str, Any]]) -> None: ...
+    def picture(self, name: str, path: Path) -> None: ...
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One split of an ingested modality: `items` is a memory map, `labels` int64 with -1 = none."""
+
+    items: Any  # numpy array or memmap, (N, ...)
+    labels: Any  # numpy (N,)
+    ids: list[str]
+    classes: list[str]
+
+
+@dataclass(frozen=True)
+class Row:
+    """One measured number: the value per draw of one protocol at one budget."""
+
+    learner: str  # supervised, self_training, fixmatch, ...
+    protocol: str  # linear, knn, finetune, or the control's name
+    budget: int | str  # labels per class, or "all"
+    metric: str
+    values: list[float]
+    higher_is_better: bool = True
+    chosen: Mapping[str, Any] = field(default_factory=dict)  # what validation selected
+    predictions: list[Any] = field(default_factory=list)  # per draw: (N_test,) codes, -1 = left out
+
+
+@dataclass(frozen=True)
+class Skipped:
+    """A budget that could not be measured, and why."""
+
+    budget: int | str
+    reason: str
+
+
+EncoderFactory: TypeAlias = Callable[[], Encoder]  # a fresh copy, with its starting weights
+
+
+class Task(Protocol):
+    """Something an encoder is good for. Keyword-only options with defaults are the schema."""
+
+    def run(
+        self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled], tell: Tell,
+        *, seed: int = 0, precision: str = "fp32",
+    ) -> Iterator[Row | Skipped]:  # fmt: skip
+        """Yield rows for a `start`: "pretrained", or a control's name (scratch, random, ...).
+
+        `encoder` may be None with controls: the task then makes its own, with random weights.
+        """
+        ...
+
+
+class Modality(Protocol):
+    """What the package `modalities/NAME/__init__.py` offers, as module-level functions.
+
+    Importing the package must not import torch; the functions import what they need.
+    """
+
+    def find(self, source: Path, labels: Path | None) -> list[Item]:
+        """All items of a source folder in any layout that is understood. UserError if none."""
+        ...
+
+    def read(self, path: Path, **options: Any) -> Any:
+        """Decode one file to the array that ingest keeps. ValueError(reason) -> quarantined."""
+        ...
+
+    def build_encoder(self, name: str, **options: Any) -> Encoder:
+        """A new encoder with random weights (torch's global generator decides which)."""
+        ...
+
+    def prepare(self, items: Tensor) -> Tensor:
+        """Raw batch -> encoder input, with no randomness."""
+        ...
+
+    def augment(self, items: Tensor, rng: Randomness) -> Tensor:
+        """Raw batch -> encoder input, with mild changes that keep the label (for fine-tuning)."""
+        ...
+
+    def thumbnails(self, items: Any) -> Any:
+        """(N, ...) raw -> (N, h, w, 3) uint8 pictures for reports."""
+        ...

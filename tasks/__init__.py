@@ -1,0 +1,1 @@
+"""The stages: plain processes that need neither Prefect nor a server."""

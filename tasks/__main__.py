@@ -1,0 +1,67 @@
+"""`python -m tasks NAME ...`: run one stage as a plain process."""
+
+import argparse
+import os
+import sys
+
+# name -> (what it does, its arguments)
+STAGES = {
+    "playroom": ("generate the default data", ["modality"]),
+    "ingest": ("read a source folder", ["modality"]),
+    "pretrain": ("train an encoder without labels", ["run"]),
+    "transfer": ("measure what an encoder is good for", ["run", "task"]),
+    "control": ("measure what a control is good for", ["modality", "control", "task"]),
+    "report": ("draw the report", []),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    top = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
+    names = top.add_subparsers(dest="stage", required=True, metavar="NAME")
+    for name, (text, arguments) in STAGES.items():
+        stage = names.add_parser(name, help=text, description=text)
+        for argument in arguments:
+            stage.add_argument(argument)
+    return top
+
+
+def address(stage: str, values: dict[str, str]) -> str:
+    """The stage's name in dvc.yaml: `transfer`, {run: a, task: b} -> `transfer-image@a-b`."""
+    from tasks.params import load
+
+    names = list(values.values())
+    if stage == "playroom":
+        return f"playroom@{names[0]}"
+    if stage == "report":
+        return "report"
+    if stage == "ingest":
+        return f"ingest-{names[0]}"
+    modality = values["modality"] if stage == "control" else load().modality_of(values["run"])
+    return f"{stage}-{modality}@" + "-".join(v for k, v in values.items() if k != "modality")
+
+
+def main() -> int:
+    values = vars(parser().parse_args())
+    stage = values.pop("stage")
+    from modalities.items import UserError
+    from tasks.params import load
+
+    try:
+        params = load()
+        name = address(stage, values)
+    except UserError as mistake:
+        sys.stderr.write(f"error: {mistake}\n")
+        return 1
+    # Before anything imports numpy: threads are part of the result, so they are set, not found.
+    for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):
+        os.environ[variable] = str(params.training.threads)
+    from importlib import import_module
+
+    from tasks.stage import run_stage
+
+    module = import_module("tasks.transfer" if stage == "control" else f"tasks.{stage}")
+    return run_stage(name, lambda tell: getattr(module, stage)(params, tell, **values))
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

@@ -1,0 +1,67 @@
+"""Which items a step sees, and how they come from the disk.
+
+Shapes: N items, B items of the global batch, R processes, n = B / R.
+"""
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader, Dataset, Sampler
+
+from modalities.base import Batch
+
+Share = tuple[int, int]  # (which process, of how many)
+
+
+def loader(items: Any, order: "Order", *, workers: int) -> DataLoader[Batch]:
+    """Batches of items (N, ...) in this order; any number of workers gives the same."""
+    return DataLoader(
+        Rows(items),
+        sampler=order,
+        batch_size=None,
+        num_workers=workers,
+        pin_memory=torch.cuda.is_available(),
+        multiprocessing_context="fork" if workers else None,  # a memory map is not copied
+        generator=torch.Generator(),  # else it would draw its seeds from the global one
+    )
+
+
+class Rows(Dataset[Batch]):
+    """Items by a list of their numbers: a batch at a time, straight from the memory map."""
+
+    def __init__(self, items: Any) -> None:
+        self.items = items
+
+    def __getitem__(self, rows: Any) -> Batch:
+        return {"items": torch.from_numpy(self.items[rows]), "index": torch.from_numpy(rows)}
+
+
+class Order(Sampler[Any]):
+    """Which items each of the steps sees: (n,) numbers, this process's part of the batch.
+
+    Every epoch has an order of its own, which follows from (seed, epoch).
+    """
+
+    def __init__(self, items: int, size: int, seed: int, steps: range, share: Share) -> None:
+        self.items, self.size, self.seed, self.steps, self.share = items, size, seed, steps, share
+
+    def __len__(self) -> int:
+        return len(self.steps)
+
+    def __iter__(self) -> Iterator[Any]:
+        size, (rank, world) = self.size, self.share
+        per_epoch = self.items // size
+        epoch, order = -1, np.empty(0, np.int64)
+        for step in self.steps:
+            if step // per_epoch != epoch:
+                epoch = step // per_epoch
+                order = np.random.default_rng([self.seed, epoch]).permutation(self.items)
+            batch = order[step % per_epoch * size :][:size]
+            yield batch[rank * size // world : (rank + 1) * size // world]
+
+
+def mixed(*numbers: int) -> int:
+    """One seed out of several numbers, without patterns between neighbours."""
+    return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))

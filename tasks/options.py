@@ -1,0 +1,118 @@
+"""The options of a method, read from its source: importing it would import torch, for seconds.
+
+A method is the file `modalities/MODALITY/KIND/NAME.py`; the keyword-only arguments of its class's
+`__init__`, their annotations and defaults are the schema of its options in params.yaml.
+"""
+
+import ast
+import re
+import typing
+from dataclasses import dataclass
+from functools import cache
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+import annotated_types
+from pydantic import BaseModel, ConfigDict, create_model
+
+from modalities.items import UserError
+
+ROOT = Path(__file__).resolve().parents[1] / "modalities"
+# What an option's annotation may be made of.
+NAMES: dict[str, Any] = {
+    **{kind.__name__: kind for kind in (int, float, bool, str, list, tuple, dict)},
+    **{name: getattr(typing, name) for name in ("Annotated", "Literal")},
+    **{name: getattr(annotated_types, name) for name in ("Gt", "Ge", "Lt", "Le", "MinLen")},
+}
+
+
+@dataclass(frozen=True)
+class Found:
+    """What a name stands for: the schema of its options, or None and the names there are."""
+
+    kind: str  # objective, task, encoder
+    name: str
+    schema: type[BaseModel] | None
+    known: tuple[str, ...]
+
+
+def method(modality: str, kind: str, name: str) -> Found:
+    """The objective or task `name`, `kind` being its folder: objectives or tasks."""
+    folder = ROOT / modality / kind
+    known = tuple(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
+    base = {"objectives": "Objective", "tasks": "Task"}[kind]
+    found = schema(folder / f"{name}.py", base) if name in known else None
+    return Found(kind[:-1], name, found, known)
+
+
+def encoder(modality: str, name: str) -> Found:
+    """The encoder `name`: one of the modality's own classes, or a backbone of torchvision."""
+    path = ROOT / modality / "encoder.py"
+    tree = _tree(path)
+    own = {n.name.lower(): n for n in tree.body if isinstance(n, ast.ClassDef)}
+    own = {k: n for k, n in own.items() if n.name not in ("Backbone", "ImageEncoder")}
+    if name in own:
+        return Found("encoder", name, _model(own[name], path), tuple(own))
+    families = next(
+        (ast.literal_eval(n.value) for n in tree.body
+         if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "FAMILIES"), ()
+    )  # fmt: skip
+    known = tuple(b for b in _torchvision() if b.startswith(families)) if families else ()
+    if name not in known:
+        return Found("encoder", name, None, (*own, *known))
+    backbone = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Backbone")
+    return Found("encoder", name, _model(backbone, path), known)
+
+
+@cache
+def _torchvision() -> tuple[str, ...]:
+    """The names of torchvision's classifiers, from its source: importing it takes seconds."""
+    spec = find_spec("torchvision")
+    assert spec is not None and spec.submodule_search_locations
+    folder = Path(spec.submodule_search_locations[0]) / "models"
+    text = "".join(p.read_text("utf-8") for p in sorted(folder.glob("*.py")))
+    return tuple(re.findall(r"@register_model\(\)\n(?:@.*\n)*def (\w+)", text))
+
+
+@cache
+def schema(path: Path, base: str) -> type[BaseModel]:
+    """A pydantic model of the options of the file's one public class that derives from `base`."""
+    found = [n for n in _tree(path).body if isinstance(n, ast.ClassDef) and _derives(n, base)]
+    if len(found) != 1:
+        raise UserError(f"{path}: expected one public {base} class, found {len(found)}")
+    return _model(found[0], path)
+
+
+def _tree(path: Path) -> ast.Module:
+    try:
+        return ast.parse(path.read_text("utf-8"))
+    except SyntaxError as error:
+        raise UserError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from None
+
+
+def _model(node: ast.ClassDef, path: Path) -> type[BaseModel]:
+    init = next(
+        (n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None
+    )
+    fields = _fields(init, path) if init else {}
+    config = ConfigDict(extra="forbid", strict=True)
+    model: type[BaseModel] = create_model(node.name, __config__=config, **fields)
+    return model
+
+
+def _derives(node: ast.ClassDef, base: str) -> bool:
+    written = [ast.unparse(b) for b in node.bases]
+    return not node.name.startswith("_") and any(
+        b.split(".")[-1].split("[")[0].endswith(base) for b in written
+    )
+
+
+def _fields(init: ast.FunctionDef, path: Path) -> dict[str, Any]:
+    fields = {}
+    for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
+        if argument.annotation is None or default is None:
+            raise UserError(f"{path}: option {argument.arg} needs an annotation and a default")
+        kind = eval(ast.unparse(argument.annotation), {"__builtins__": {}}, NAMES)
+        fields[argument.arg] = (kind, ast.literal_eval(default))
+    return fields

@@ -1,0 +1,247 @@
+"""The stage `pretrain`: an objective's name and data without labels in, an encoder out."""
+
+import hashlib
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modalities.items import UserError
+from tasks import dataset, options
+from tasks.channel import Channel
+from tasks.params import Params, load
+from tasks.stage import output, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modalities.base import Encoder, Labelled, Objective
+    from tasks.training import Plan, Row
+
+MODELS = Path("models")
+ROOT = Path(__file__).resolve().parents[1]
+SOURCES = ("training", "batches", "optim", "monitor", "pretrain")
+PROBE = 512  # items on which the encoder's health is watched
+
+
+def pretrain(params: Params, tell: Channel, *, run: str) -> None:
+    """Train the encoder of `run`; leaves models/RUN."""
+    from tasks.checkpoints import Checkpoints
+
+    _refuse(params, run)
+    with output(MODELS / run) as folder:
+        if params.machine.processes > 1:
+            launch(params.machine.processes, run, folder)
+        else:
+            work(params, tell, run, folder)
+    Checkpoints(f"pretrain-{run}", "").clear()
+
+
+def _refuse(params: Params, run: str) -> None:
+    """What can be known to be impossible before torch is imported."""
+    modality = params.modality_of(run)
+    counts = dataset.meta(Path("data") / modality)["counts"].get("train", {})
+    found, size = sum(counts.values()), params.run(run).batch_size
+    if size > found:
+        raise UserError(
+            f"params.yaml: {modality}.runs.{run}.batch_size: {size} is above the number of "
+            f"training items in data/{modality}, {found}"
+        )
+
+
+def launch(processes: int, run: str, folder: Path) -> None:
+    """Start `work` in several processes; the first one writes."""
+    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    command += [f"--num_processes={processes}", "--num_machines=1", "--mixed_precision=no"]
+    command += ["--dynamo_backend=no", "--main_process_port=0", *_kind()]
+    command += ["-m", "tasks.pretrain", run, str(folder)]
+    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
+    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
+    done = subprocess.run(command, env=env, check=False)
+    if done.returncode:
+        raise UserError(f"pretrain {run}: one of {processes} processes failed, see above")
+
+
+def _kind() -> list[str]:
+    import torch
+
+    return ["--multi_gpu"] if torch.cuda.is_available() else ["--cpu"]
+
+
+def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
+    """Train in this process, one of one or of several, and write what is kept to `folder`."""
+    import torch
+
+    from tasks.checkpoints import Checkpoints
+    from tasks.training import train
+
+    torch.set_num_threads(params.training.threads)
+    _reproducible()
+    modality = params.modality_of(run)
+    data = dataset.pool(Path("data") / modality)
+    objective = construct(params, run)
+    plan = plan_of(params, run)
+    probe = _probe(modality, data)
+    checkpoints = Checkpoints(f"pretrain-{run}", _fingerprint(params, run))
+    history = train(
+        objective, data.items, plan, tell, probe=probe, checkpoints=checkpoints,
+        workers=params.machine.workers,
+    )  # fmt: skip
+    if int(os.environ.get("RANK", "0")) == 0:
+        _write(folder, params, run, objective.encoder, (history, plan, len(data.items)))
+
+
+def construct(params: Params, run: str) -> "Objective":
+    """The objective of a run with its encoder, at its starting weights."""
+    from importlib import import_module
+
+    import torch
+
+    from modalities.base import Objective
+
+    chosen, modality = params.run(run), params.modality_of(run)
+    torch.manual_seed(_seed(params, run))
+    encoder = import_module(f"modalities.{modality}").build_encoder(
+        chosen.encoder, **chosen.encoder_options
+    )
+    module = import_module(f"modalities.{modality}.objectives.{chosen.objective}")
+    kinds = [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type)
+        and issubclass(kind, Objective)
+        and kind.__module__ == module.__name__
+        and not kind.__name__.startswith("_")
+    ]
+    assert len(kinds) == 1, f"{module.__name__}: one public Objective, not {len(kinds)}"
+    made: Objective = kinds[0](encoder, **chosen.options)
+    return made
+
+
+def plan_of(params: Params, run: str) -> "Plan":
+    from tasks.training import Plan
+
+    chosen = params.run(run)
+    return Plan(
+        epochs=chosen.epochs, batch_size=chosen.batch_size, seed=_seed(params, run),
+        precision=params.training.precision, optimizer=chosen.optimizer,
+        learning_rate=chosen.learning_rate, weight_decay=chosen.weight_decay,
+        warmup=chosen.warmup, clip=chosen.clip,
+    )  # fmt: skip
+
+
+def _seed(params: Params, run: str) -> int:
+    seed = params.run(run).seed
+    return params.training.seed if seed is None else seed
+
+
+def _reproducible() -> None:
+    """On a GPU, ask for the algorithms that add in a fixed order; a CPU has no others."""
+    import torch
+
+    if torch.cuda.is_available():
+        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
+        torch.backends.cudnn.benchmark = False
+        torch.use_deterministic_algorithms(True, warn_only=True)
+
+
+def _probe(modality: str, data: "Labelled") -> "Tensor":
+    """A fixed batch, ready for the encoder, spread evenly over the data."""
+    from importlib import import_module
+
+    import numpy as np
+    import torch
+
+    rows = np.linspace(0, len(data.items) - 1, min(PROBE, len(data.items))).astype(int)
+    ready: Tensor = import_module(f"modalities.{modality}").prepare(
+        torch.from_numpy(data.items[np.unique(rows)])
+    )
+    return ready
+
+
+def _fingerprint(params: Params, run: str) -> str:
+    """A checkpoint fits only the very same run: parameters, data, code."""
+    import torch
+
+    from tasks.checkpoints import fingerprint
+
+    modality, chosen = params.modality_of(run), params.run(run)
+    home = ROOT / "modalities" / modality
+    sources = [
+        home / "objectives" / f"{chosen.objective}.py",
+        *home.glob("*.py"),
+        *(ROOT / "modalities" / "common").glob("*.py"),
+        ROOT / "modalities" / "base.py",
+        *(ROOT / "tasks" / f"{name}.py" for name in SOURCES),
+    ]
+    values = {
+        "run": chosen.model_dump(),
+        "training": params.training.model_dump(),
+        "data": dataset.meta(Path("data") / modality)["fingerprint"],
+        "torch": torch.__version__,
+    }
+    return fingerprint(values, sources)
+
+
+def _write(
+    folder: Path, params: Params, run: str, encoder: "Encoder",
+    found: "tuple[list[Row], Plan, int]",
+) -> None:  # fmt: skip
+    """What models/RUN holds; the same bytes for the same run."""
+    from safetensors.torch import save_file
+
+    history, plan, items = found
+    weights = encoder.state_dict()
+    path = folder / "encoder.safetensors"
+    save_file({key: weights[key].cpu().contiguous() for key in weights}, path)
+    last = {key: value for row in history for key, value in row.items() if key != "step"}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    numbers = {
+        **last, "steps": plan.steps(items), "items": items, "epochs": plan.epochs,
+        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "run": run, "objective": params.run(run).objective,
+    }  # fmt: skip
+    _curves(folder, history)
+    write_json(folder / "metrics.json", numbers)
+    write_json(folder / "config.json", _config(params, run, encoder) | {"sha256": digest})
+
+
+def _config(params: Params, run: str, encoder: "Encoder") -> dict[str, Any]:
+    """Everything that is needed to build the encoder again and to know where it comes from."""
+    chosen, modality = params.run(run), params.modality_of(run)
+    schema = options.schema(
+        options.ROOT / modality / "objectives" / f"{chosen.objective}.py", "Objective"
+    )
+    described = chosen.model_dump() | {
+        "options": schema.model_validate(chosen.options).model_dump(),
+        "modality": modality, "run": run, "seed": _seed(params, run), "dim": encoder.dim,
+        "size": getattr(params, modality).size, "precision": params.training.precision,
+    }  # fmt: skip
+    plain: dict[str, Any] = json.loads(json.dumps(described))
+    return plain
+
+
+def _curves(folder: Path, history: "list[Row]") -> None:
+    """The curves as DVCLive writes them, for `dvc plots show`; from the history, so whole."""
+    from dvclive.live import Live
+
+    with Live(
+        str(folder), dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False
+    ) as live:
+        for row in history:
+            live.step = int(row["step"])
+            for name, value in row.items():
+                if name != "step":
+                    live.log_metric(name, value, timestamp=False)
+
+
+if __name__ == "__main__":  # one of the processes that `launch` starts
+    name, target = sys.argv[1:]
+    channel = Channel(f"pretrain-{name}")
+    try:
+        work(load(), channel, name, Path(target))
+    except UserError as mistake:
+        sys.stderr.write(f"error: {mistake}\n")
+        raise SystemExit(1) from None

@@ -1,0 +1,164 @@
+"""Everything the page is made from, read once.
+
+Shapes: N items kept by ingest, H, W their height and width.
+"""
+
+import csv
+from collections import Counter
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from tasks.params import MODALITIES, Params
+from tasks.results import Place, places, read, read_json
+from tasks.stage import COSTS
+
+SPLITS = ("train", "val", "test")
+
+
+@dataclass(frozen=True)
+class Data:
+    """One ingested modality; `split`, `label` and `row` are columns of the items that are ok."""
+
+    modality: str
+    classes: list[str]
+    fingerprint: str
+    split: list[str]
+    label: list[str | None]
+    row: list[int]
+    quarantine: list[tuple[str, str]]  # file, reason
+    arrays: Any  # (N, H, W, 3) uint8, memory-mapped; None without any item
+
+    @property
+    def reasons(self) -> dict[str, int]:
+        """How many items each reason took, most frequent first."""
+        tally = Counter(reason for _, reason in self.quarantine)
+        return dict(sorted(tally.items(), key=lambda pair: (-pair[1], pair[0])))
+
+    def counts(self) -> dict[str, Counter[str | None]]:
+        """Per split how many items each class has; None: no label."""
+        tally: dict[str, Counter[str | None]] = {split: Counter() for split in SPLITS}
+        for split, label in zip(self.split, self.label, strict=True):
+            tally.setdefault(split, Counter())[label] += 1
+        return tally
+
+    def where(self, splits: tuple[str, ...], labelled: bool | None = None) -> list[int]:
+        """Positions of the items of some splits; with a label, without, or either."""
+        return [
+            i
+            for i, (split, label) in enumerate(zip(self.split, self.label, strict=True))
+            if split in splits and labelled in (None, label is not None)
+        ]
+
+
+@dataclass(frozen=True)
+class Trained:
+    """One pretraining run: what it was, how it went."""
+
+    name: str
+    modality: str
+    folder: Path
+    config: dict[str, Any]
+    metrics: dict[str, Any]
+    curves: dict[str, list[tuple[float, float]]]  # (step, value)
+    pictures: list[Path]
+
+
+@dataclass(frozen=True)
+class Facts:
+    """All of it."""
+
+    params: Params
+    data: dict[str, Data]
+    runs: list[Trained]
+    rows: list[dict[str, Any]]
+    skipped: list[dict[str, Any]]
+    stages: list[dict[str, Any]]
+    asked: list[str] = field(default_factory=list)  # runs in params.yaml
+
+
+def gather(params: Params) -> Facts:
+    """Read what the stages left, as far as it is there."""
+    data = {m: found for m in MODALITIES if (found := _data(m))}
+    asked = [(m, run) for m in MODALITIES for run in getattr(params, m).runs]
+    runs = [made for m, run in asked if (made := _trained(m, run))]
+    rows, skipped = read(params)
+    return Facts(params, data, runs, rows, skipped, _stages(params), [run for _, run in asked])
+
+
+def _data(modality: str) -> Data | None:
+    folder = Path("data") / modality
+    if not (folder / "items.parquet").exists():
+        return None
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    wanted = ["split", "label", "row", "status"]
+    columns = pq.read_table(folder / "items.parquet", columns=wanted).to_pydict()
+    ok = [i for i, status in enumerate(columns["status"]) if status == "ok"]
+    split, label, row = ([columns[name][i] for i in ok] for name in wanted[:3])
+    meta = read_json(folder / "meta.json") or {}
+    arrays = np.load(folder / "items.npy", mmap_mode="r") if ok else None
+    classes = meta.get("classes") or sorted({name for name in label if name is not None})
+    fingerprint = str(meta.get("fingerprint", ""))
+    refused = _quarantine(folder / "quarantine.csv")
+    return Data(modality, classes, fingerprint, split, label, row, refused, arrays)
+
+
+def _quarantine(path: Path) -> list[tuple[str, str]]:
+    if not path.exists():
+        return []
+    with path.open(encoding="utf-8", newline="") as file:
+        return [(line["file"], line["reason"]) for line in csv.DictReader(file)]
+
+
+def _trained(modality: str, name: str) -> Trained | None:
+    folder = Path("models") / name
+    config = read_json(folder / "config.json")
+    if config is None:
+        return None
+    metrics = read_json(folder / "metrics.json") or {}
+    pictures = sorted((folder / "pictures").glob("*.png"))
+    return Trained(name, modality, folder, config, metrics, _curves(folder), pictures)
+
+
+def _curves(folder: Path) -> dict[str, list[tuple[float, float]]]:
+    """DVCLive's tables: a first column `step` and one column of values each."""
+    top = folder / "plots" / "metrics"
+    curves = {}
+    for path in sorted(top.rglob("*.tsv")):
+        with path.open(encoding="utf-8", newline="") as file:
+            lines = list(csv.DictReader(file, delimiter="\t"))
+        points = [_point(line) for line in lines]
+        kept = [(step, value) for step, value in points if abs(value) < float("inf")]
+        if len(kept) > 1:
+            curves[path.relative_to(top).with_suffix("").as_posix()] = kept
+    return curves
+
+
+def _point(line: dict[str, str]) -> tuple[float, float]:
+    names = [name for name in line if name not in ("step", "timestamp")]
+    return float(line["step"]), float(line[names[0]] or "nan") if names else float("nan")
+
+
+def _stages(params: Params) -> list[dict[str, Any]]:
+    """Every stage whose output is there: what it cost, where it was computed here."""
+    known = [(f"playroom@{m}", Path("raw/playroom") / m) for m in params.playroom.make]
+    for modality in MODALITIES:
+        known.append((f"ingest-{modality}", Path("data") / modality))
+        runs = getattr(params, modality).runs
+        known += [(f"pretrain-{modality}@{run}", Path("models") / run) for run in runs]
+    known += [(place.stage, place.folder) for place in _by_run(places(params))]
+    return [_cost(stage) for stage, folder in known if folder.exists()]
+
+
+def _by_run(found: list[Place]) -> list[Place]:
+    return sorted(found, key=lambda place: place.control)
+
+
+def _cost(stage: str) -> dict[str, Any]:
+    cost = read_json(COSTS / f"{stage.replace('/', '_')}.json")
+    if cost is None:
+        return {"stage": stage, "state": "restored", "seconds": None, "peak_mb": None}
+    seconds, peak = cost["seconds"], cost["peak_mb"]
+    return {"stage": stage, "state": "ran", "seconds": seconds, "peak_mb": peak}

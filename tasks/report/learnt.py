@@ -1,0 +1,83 @@
+"""What each run learnt, as the template wants it."""
+
+from collections.abc import Iterator
+from typing import Any
+
+from tasks.channel import Channel
+from tasks.report import charts, features, pictures, words
+from tasks.report.facts import Facts, Trained
+
+SECONDS = 8.0  # for the features of all runs together
+CURVES = 9
+NARROW, FEW = 0.4, 0.05  # spread, and share of the directions, below which features are narrow
+DRAWN = 12  # pictures by the objectives of all runs together
+
+
+def runs(facts: Facts, tell: Channel) -> Iterator[dict[str, Any]]:
+    """One run after the other; what cannot be drawn is said, and costs no more than itself."""
+    many = max(1, len(facts.runs))
+    for place, run in enumerate(facts.runs):
+        tell.progress(0.2 + 0.6 * place / many, f"features of {run.name}")
+        view: dict[str, Any] = {"neighbours": [], "map": None, "problem": None}
+        data = facts.data.get(run.modality)
+        if data is not None and data.row:
+            try:
+                view |= features.look(run, data, SECONDS / many)
+            except Exception as error:  # the numbers must reach the reader, whatever a figure does
+                view["problem"] = f"{type(error).__name__}: {error}"
+                tell.warn(f"report: no pictures of what {run.name} learnt: {view['problem']}")
+        yield view | _described(run, max(1, DRAWN // many))
+
+
+def _described(run: Trained, most: int) -> dict[str, Any]:
+    order = sorted(run.curves, key=lambda name: ("loss" not in name, name))[:CURVES]
+    drawn = [{"name": name, "picture": charts.curve(name, run.curves[name])} for name in order]
+    shown = [{"name": path.stem, "source": pictures.file(path)} for path in run.pictures[:most]]
+    return {
+        "name": run.name,
+        "objective": run.config.get("objective", ""),
+        "numbers": _numbers(run),
+        "health": health(run),
+        "curves": drawn,
+        "pictures": shown,
+    }
+
+
+def _numbers(run: Trained) -> list[tuple[str, str]]:
+    """Name and value of what is worth a line."""
+    config, metrics = run.config, run.metrics
+    found = [("encoder", config.get("encoder")), ("feature width", config.get("dim"))]
+    found += [(name, metrics.get(name)) for name in ("parameters", "items", "epochs", "steps")]
+    found.append(("final loss", metrics.get("loss", metrics.get("final_loss"))))
+    return [(name, _plain(value)) for name, value in found if value is not None]
+
+
+def _plain(value: Any) -> str:
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+
+
+def health(run: Trained) -> dict[str, str] | None:
+    """Whether the features use their space, by the bounds that training warns by."""
+    spread, rank = (run.metrics.get(key) for key in ("feature_spread", "effective_rank"))
+    width = run.config.get("dim")
+    if spread is None or rank is None or not width:
+        return None
+    from tasks.monitor import RANK, SPREAD
+
+    collapsed = spread < SPREAD or rank < RANK
+    narrow = spread < NARROW or rank < FEW * width
+    word = "collapsed" if collapsed else "narrow" if narrow else "healthy"
+    advice = {
+        "collapsed": "all items look nearly alike to it, so it has learnt next to nothing",
+        "narrow": "its features use few of their directions",
+        "healthy": "its features use the room they have",
+    }
+    text = f"feature spread {spread:.2f} (healthy: about 1), effective rank {rank:.1f} of {width}"
+    return {"word": word, "text": text, "advice": advice[word]}
+
+
+def total(facts: Facts, own: dict[str, Any]) -> str:
+    """Time of all stages that were computed here."""
+    return words.seconds(sum(s["seconds"] or 0 for s in [*facts.stages, own]))

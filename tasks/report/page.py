@@ -1,0 +1,157 @@
+"""The page: all views put into the template. One file, no request, readable without a script."""
+
+import io
+import platform
+from collections.abc import Callable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import Any
+
+from markupsafe import Markup
+
+from tasks.channel import Channel
+from tasks.params import Params
+from tasks.report import charts, learnt, pictures, table, words
+from tasks.report.facts import SPLITS, Data, Facts
+from tasks.report.verdict import Verdict, budgets, choose, headline_budget, verdict
+
+HERE = Path(__file__).parent
+PACKAGES = ("gleaner", "torch", "numpy", "scikit-learn", "prefect", "dvc", "pyarrow", "pillow")
+REFUSED = 200  # quarantined files named on the page
+
+
+def render(facts: Facts, spent: Callable[[], dict[str, Any]], tell: Channel) -> str:
+    """The whole page; `spent` says what this stage has cost so far."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+
+    results = [_result(facts, group) for group in table.groups(facts)]
+    runs = list(learnt.runs(facts, tell))
+    tell.progress(0.85, "page")
+    own = spent()
+    env = Environment(
+        loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
+        trim_blocks=True, lstrip_blocks=True,
+    )  # fmt: skip
+    return env.get_template("page.html").render(
+        title=facts.params.report.title,
+        style=Markup((HERE / "style.css").read_text("utf-8")),
+        verdict=opening(facts),
+        figures=_figures(facts, own),
+        results=results,
+        unmeasured=_unmeasured(facts),
+        missing=[name for name in facts.asked if name not in {run.name for run in facts.runs}],
+        data=[_data(data) for data in facts.data.values()],
+        runs=runs,
+        costs=_costs([*facts.stages, own]),
+        total=learnt.total(facts, own),
+        params=_yaml(facts.params),
+        versions=_versions(),
+        fingerprints={name: data.fingerprint for name, data in facts.data.items()},
+    )
+
+
+def opening(facts: Facts) -> Verdict:
+    """The verdict on the first task that was measured."""
+    groups = table.groups(facts)
+    rows = groups[0]["rows"] if groups else []
+    items = sum(len(data.where(("train",))) for data in facts.data.values())
+    return verdict(rows, len(facts.runs), items, labelled=_labelled(facts))
+
+
+def _result(facts: Facts, group: dict[str, Any]) -> dict[str, Any]:
+    rows = group["rows"]
+    trained = [row for row in rows if row["objective"] is not None]
+    leader = None
+    if trained:
+        size = headline_budget(budgets(trained))
+        best = choose(row for row in trained if row["budget"] == size)
+        leader = best["run"] if best else None
+    data = facts.data.get(group["modality"])
+    every = None
+    if data is not None and data.classes:
+        every = len(data.where(("train",), labelled=True)) / len(data.classes)
+    shown = table.tables(group)
+    metric = group["metric"].replace("_", " ")
+    return {
+        "task": group["task"], "modality": group["modality"], "metric": metric,
+        "unit": words.unit(group["metric"]), "draws": max(row["draws"] for row in rows),
+        "wide": charts.accuracy(rows, leader, 960, every),
+        "narrow": charts.accuracy(rows, leader, 350, every), **shown,
+    }  # fmt: skip
+
+
+def _labelled(facts: Facts) -> bool:
+    return any(data.where(("train",), labelled=True) for data in facts.data.values())
+
+
+def _unmeasured(facts: Facts) -> str:
+    """Why there is no result table."""
+    if facts.data and not any(data.row for data in facts.data.values()):
+        return "No item could be read, so there was nothing to measure."
+    if facts.data and not _labelled(facts):
+        return (
+            "None of these items has a label, so nothing can be measured against one. "
+            "A csv with the columns file, label is enough for some of them: "
+            "glean data image PATH --labels labels.csv"
+        )
+    if not any(getattr(facts.params, m).tasks for m in facts.data):
+        return "params.yaml names no task, so nothing was measured."
+    return "No task has left a result yet."
+
+
+def _figures(facts: Facts, own: dict[str, Any]) -> list[tuple[str, str]]:
+    """The page in four numbers."""
+    found = []
+    for data in facts.data.values():
+        labelled = len(data.where(("train",), labelled=True))
+        found.append((f"{len(data.row):,}", "items read"))
+        found.append((f"{labelled:,}", f"training labels in {len(data.classes)} classes"))
+        if data.quarantine:
+            found.append((f"{len(data.quarantine):,}", "quarantined"))
+    found.append((str(len(facts.runs)), "encoder" if len(facts.runs) == 1 else "encoders"))
+    found.append((learnt.total(facts, own), "of computing"))
+    return found
+
+
+def _data(data: Data) -> dict[str, Any]:
+    tally = data.counts()
+    kinds = [(split, sum(n for label, n in tally[split].items() if label is not None),
+              tally[split][None]) for split in SPLITS]  # fmt: skip
+    classes = [(name, [tally[split][name] for split in SPLITS]) for name in data.classes]
+    return {
+        "modality": data.modality, "gallery": pictures.gallery(data), "splits": kinds,
+        "classes": classes, "reasons": data.reasons, "refused": data.quarantine[:REFUSED],
+        "more": max(0, len(data.quarantine) - REFUSED), "count": len(data.row),
+    }  # fmt: skip
+
+
+def _costs(stages: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    longest = max((s["seconds"] or 0 for s in stages), default=0) or 1
+    return [
+        {"stage": s["stage"], "state": s["state"],
+         "share": round(100 * (s["seconds"] or 0) / longest, 1),
+         "seconds": "" if s["seconds"] is None else words.seconds(s["seconds"]),
+         "memory": "" if s["peak_mb"] is None else words.memory(s["peak_mb"])}
+        for s in stages
+    ]  # fmt: skip
+
+
+def _yaml(params: Params) -> str:
+    """Every parameter with its value, defaults written out."""
+    from ruamel.yaml import YAML
+
+    writer, text = YAML(), io.StringIO()
+    writer.default_flow_style = None
+    writer.width = 88
+    writer.dump(params.model_dump(mode="json"), text)
+    return text.getvalue()
+
+
+def _versions() -> list[tuple[str, str]]:
+    found = [("python", platform.python_version())]
+    for name in PACKAGES:
+        try:
+            found.append((name, version(name)))
+        except PackageNotFoundError:
+            continue
+    return [*found, ("platform", f"{platform.system()} {platform.machine()}")]

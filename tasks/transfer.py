@@ -1,0 +1,168 @@
+"""Measure what an encoder is good for, and what doing without one would have given.
+
+Writes `metrics.json` (rows: one per protocol and budget, with the value of every draw),
+`predictions.parquet` (what every row said about every test item) and a picture.
+"""
+
+import importlib
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modalities.items import UserError
+from tasks.channel import Channel
+from tasks.params import Params
+from tasks.stage import output, write_json
+
+if TYPE_CHECKING:
+    from modalities.base import Encoder, Labelled, Row, Skipped, Task
+
+SUMMARY = (
+    "learner", "protocol", "budget", "metric", "higher_is_better", "draws", "mean", "low", "high",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class What:
+    """Whose rows these are."""
+
+    modality: str
+    run: str  # a control goes by its bare name
+    objective: str | None  # None: a control
+    task: str
+
+
+def transfer(params: Params, tell: Channel, run: str, task: str) -> None:
+    """Measure a pretrained encoder: `results/RUN/TASK/`."""
+    modality = params.modality_of(run)
+    made = _task(params, modality, task)
+    config = _config(Path("models") / run)
+    of_controls = (made.encoder, dict(made.encoder_options))
+    if (config["encoder"], config["encoder_options"]) != of_controls:
+        text = f"{config['encoder']} {config['encoder_options']}"
+        tell.warn(f"{run} has the encoder {text}, its controls have {made.encoder}: not comparable")
+    what = What(modality, run, config["objective"], task)
+    folder = Path("results") / run / task
+    _stage(params, tell, what, (made, "pretrained", pretrained(run)), folder)
+
+
+def control(params: Params, tell: Channel, modality: str, control: str, task: str) -> None:
+    """Measure a control: `results/MODALITY-CONTROL/TASK/`."""
+    made = _task(params, modality, task)
+    folder = Path("results") / f"{modality}-{control}" / task
+    _stage(params, tell, What(modality, control, None, task), (made, control, None), folder)
+
+
+def pretrained(run: str) -> "Callable[[], Encoder]":
+    """Copies of the encoder that a run left in `models/RUN/`."""
+    from safetensors.torch import load_file
+
+    folder = Path("models") / run
+    config = _config(folder)
+    weights = load_file(folder / "encoder.safetensors")
+    package = importlib.import_module(f"modalities.{config['modality']}")
+
+    def make() -> "Encoder":
+        encoder: Encoder = package.build_encoder(config["encoder"], **config["encoder_options"])
+        encoder.load_state_dict(weights)
+        return encoder
+
+    return make
+
+
+def _config(folder: Path) -> dict[str, Any]:
+    path = folder / "config.json"
+    if not path.exists():
+        raise UserError(f"{path}: not found; run `python -m tasks pretrain {folder.name}` first")
+    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
+    return found
+
+
+def _task(params: Params, modality: str, task: str) -> Any:
+    """The task as params.yaml has it; its file's one class that is a Task."""
+    from modalities.base import Task
+
+    chosen = getattr(params, modality).tasks
+    if task not in chosen:
+        raise UserError(f"params.yaml: {modality}.tasks: no task {task!r}; there: {list(chosen)}")
+    module = importlib.import_module(f"modalities.{modality}.tasks.{task}")
+    kinds = [
+        kind
+        for kind in vars(module).values()
+        if isinstance(kind, type) and Task in kind.__mro__[1:]
+    ]
+    assert len(kinds) == 1, f"{module.__name__}: expected one Task"
+    return kinds[0](**chosen[task])
+
+
+def _stage(
+    params: Params, tell: Channel, what: What, how: "tuple[Task, str, Any]", folder: Path
+) -> None:
+    import torch
+
+    from tasks.dataset import load
+
+    torch.set_num_threads(params.training.threads)
+    torch.backends.cudnn.deterministic = True
+    task, start, encoder = how
+    splits = load(Path("data") / what.modality)
+    found = list(
+        task.run(
+            start, encoder, splits, tell,
+            seed=params.training.seed, precision=params.training.precision,
+        )
+    )  # fmt: skip
+    with output(folder) as out:
+        metrics = write(out, what, found, splits)
+    tell.progress(1.0, "done")
+    _show(tell, metrics, folder)
+
+
+def write(
+    out: Path, what: What, found: "list[Row | Skipped]", splits: "dict[str, Labelled]"
+) -> dict[str, Any]:
+    """All files of a result; the content of its metrics.json."""
+    from modalities.base import Row, Skipped
+    from tasks.measures import draw_picture, row_of, write_predictions
+
+    rows = [each for each in found if isinstance(each, Row)]
+    skipped = [each for each in found if isinstance(each, Skipped)]
+    metrics = {
+        "modality": what.modality,
+        "run": what.run,
+        "objective": what.objective,
+        "task": what.task,
+        "rows": [row_of(row) for row in rows],
+        "skipped": [{"budget": each.budget, "reason": each.reason} for each in skipped],
+    }
+    write_json(out / "metrics.json", metrics)
+    write_predictions(out / "predictions.parquet", rows, splits.get("test"))
+    if rows:
+        draw_picture(out / "accuracy.png", metrics)
+    return metrics
+
+
+def _show(tell: Channel, metrics: dict[str, Any], folder: Path) -> None:
+    for each in metrics["skipped"]:
+        tell.log(f"budget {each['budget']}: skipped, {each['reason']}")
+    rows = metrics["rows"]
+    if not rows:
+        return
+    tell.table(
+        "accuracy",
+        [
+            {"protocol": row["protocol"], "budget": row["budget"]}
+            | {key: round(row[key], 3) for key in ("mean", "low", "high")}
+            for row in rows
+        ],
+    )
+    tell.metrics({f"{row['protocol']} {row['budget']}": row["mean"] for row in rows})
+    tell.picture("accuracy", folder / "accuracy.png")
+
+
+def summary_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:
+    """The rows of one metrics.json in the form of report/summary.json."""
+    head = {key: metrics[key] for key in ("modality", "run", "objective", "task")}
+    return [head | {key: row[key] for key in SUMMARY} for row in metrics["rows"]]

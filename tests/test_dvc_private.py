@@ -1,0 +1,102 @@
+"""What flows/dvc_private.py relies on and DVC does not promise.
+
+A failure here means that DVC changed: read its new code, adapt flows/dvc_private.py, then the pin.
+"""
+
+import hashlib
+import importlib
+import inspect
+import os
+import re
+import subprocess
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import dvc
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from flows import dvc_private
+
+# module:object -> digest of its source. Replaced by us, or called in a way that we rely on.
+PINNED = {
+    "dvc.stage.run:cmd_run": "d2696e63976b",
+    "dvc.stage.run:run_stage": "d4b66f275003",
+    "dvc.stage.run:prepare_kwargs": "b7f2672fdcd4",
+    "dvc.stage.run:get_executable": "e6e3f9864745",
+    "dvc.stage.run:_make_cmd": "1f0d02534025",
+    "dvc.stage.run:_enforce_cmd_list": "e2f456bb1e5a",
+    "dvc.stage.decorators:unlocked_repo": "48479e14bcce",
+    "dvc.stage.decorators:rwlocked": "2f9910ef188b",
+    "dvc.stage:Stage.run": "d0e5527866ee",
+    "dvc.stage:Stage.save": "277cc65d776c",
+    "dvc.stage:Stage.save_deps": "28d20539e956",
+    "dvc.rwlock:rwlock": "e8e87c10cc64",
+    "dvc.lock:Lock": "8840bc14fa02",
+    "dvc.utils.serialize._yaml:modify_yaml": "f12395992e53",
+    "dvc.utils.serialize._yaml:dumps_yaml": "7c7c1731e1b5",
+    "dvc.utils.serialize._common:_modify_data": "5d8432d4d300",
+    "dvc.dvcfile:Lockfile.dump_stages": "be78a3c7bd28",
+    "dvc.repo.reproduce:_reproduce_stage": "32cb1baa118f",
+    "dvc.repo:lock_repo": "77da8142ad03",
+}
+
+
+def digest(name: str) -> str:
+    module, _, path = name.partition(":")
+    found = importlib.import_module(module)
+    for part in path.split("."):
+        found = getattr(found, part)
+    text = inspect.getsource(inspect.unwrap(found))
+    return hashlib.sha256(text.encode()).hexdigest()[:12]
+
+
+@pytest.fixture(scope="module")
+def pristine():
+    """Digests from a process of its own: in this one our parts may be in place already."""
+    code = (
+        "from test_dvc_private import PINNED, digest\nfor name in PINNED: print(name, digest(name))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        capture_output=True, text=True, check=True, cwd=Path(__file__).parent,
+        env={**os.environ, "PYTHONPATH": str(Path(__file__).parents[1])},
+    )  # fmt: skip
+    return dict(line.split() for line in done.stdout.splitlines())
+
+
+@pytest.mark.parametrize("name", PINNED)
+def test_dvc_is_as_we_know_it(pristine, name):
+    assert pristine[name] == PINNED[name], f"DVC {dvc.__version__} changed {name}"
+
+
+def test_the_version_is_bounded():
+    bounds = [r for r in metadata.requires("gleaner") or [] if r.startswith("dvc<") or "dvc>" in r]
+    assert bounds, "pyproject.toml must bound DVC"
+    assert SpecifierSet(bounds[0].removeprefix("dvc")).contains(dvc.__version__)
+    assert not SpecifierSet(bounds[0].removeprefix("dvc")).contains("3.68.0")
+
+
+def test_our_parts_take_the_same_arguments_as_what_they_replace(pristine):
+    assert pristine  # DVC is as we know it, so the signatures written here are its own
+    dvc_private._dvc()
+    import dvc.dvcfile
+    import dvc.rwlock
+    import dvc.stage.run
+
+    assert list(inspect.signature(dvc.stage.run.cmd_run).parameters) == ["stage", "dry", "run_env"]
+    assert list(inspect.signature(dvc.rwlock.rwlock).parameters) == [
+        "tmp_dir", "fs", "cmd", "read", "write", "hardlink",
+    ]  # fmt: skip
+    assert list(inspect.signature(dvc.dvcfile.modify_yaml).parameters) == ["path", "fs"]
+
+
+def test_only_one_file_touches_what_dvc_keeps_private():
+    """`dvc.repo`, `dvc.exceptions` and `dvc.api` are how DVC is used as a library."""
+    allowed = {"dvc_private.py"}
+    public = ("dvc.exceptions",)
+    for path in (Path(__file__).parents[1] / "flows").glob("*.py"):
+        imported = re.findall(r"^\s*(?:from|import) (dvc(?:\.\w+)*)\b", path.read_text(), re.M)
+        if path.name not in allowed:
+            assert set(imported) <= set(public), path.name

@@ -1,0 +1,166 @@
+"""The whole pipeline, tiny, in a fresh checkout: both doors, and what re-runs after a change."""
+
+import json
+import sys
+from pathlib import Path
+
+import pytest
+from ruamel.yaml import YAML
+
+from benchmarks import world
+from benchmarks.world import edit
+
+BIN = Path(sys.executable).parent
+TINY = {
+    "playroom": {"labelled": 6, "unlabelled": 4, "val": 3, "test": 4, "size": 32},
+    "rotation": {"objective": "rotation", "epochs": 1, "batch_size": 32},
+    "moco_v2": {"objective": "moco_v2", "epochs": 1, "batch_size": 32, "options": {"queue": 64}},
+    "classification": {"budgets": [1, 5, 50, "all"], "draws": 3},
+}
+# Kept in one piece so that the slow parts (a pretraining run, a server) happen once.
+pytestmark = pytest.mark.slow
+
+
+def tiny(params: dict) -> None:
+    params["playroom"]["image"].update(TINY["playroom"])
+    params["image"]["size"] = 16
+    params["image"]["runs"]["rotation"] = TINY["rotation"]
+    params["image"]["runs"]["moco_v2"] = TINY["moco_v2"]
+    params["image"]["tasks"]["classification"].update(TINY["classification"])
+
+
+def fresh(folder: Path) -> Path:
+    world.checkout(folder)
+    edit(folder, tiny)
+    return folder
+
+
+def run(checkout: Path, *command: str, ok: bool = True) -> str:
+    done = world.run(checkout, *command)
+    assert (done.returncode == 0) == ok, done.stdout[-4000:] + done.stderr[-4000:]
+    return done.stdout + done.stderr
+
+
+def glean(checkout: Path, *arguments: str, ok: bool = True) -> str:
+    return run(checkout, str(BIN / "python"), "-m", "flows", *arguments, ok=ok)
+
+
+def lock(checkout: Path) -> dict:
+    return YAML(typ="safe").load((checkout / "dvc.lock").read_text("utf-8"))["stages"]
+
+
+@pytest.fixture(scope="module")
+def checkout(tmp_path_factory):
+    folder = fresh(tmp_path_factory.mktemp("end") / "checkout")
+    glean(folder, "run")
+    yield folder
+    glean(folder, "ui", "--stop")
+
+
+def test_every_stage_left_what_the_design_says(checkout: Path) -> None:
+    for run_name in ("rotation", "moco_v2"):
+        for name in ("encoder.safetensors", "config.json", "metrics.json"):
+            assert (checkout / "models" / run_name / name).stat().st_size > 0
+        assert (checkout / "results" / run_name / "classification" / "metrics.json").exists()
+    page = (checkout / "report" / "index.html").read_text("utf-8")
+    assert "moco_v2" in page
+    summary = json.loads((checkout / "report" / "summary.json").read_text("utf-8"))
+    assert summary["version"] == 1
+    runs = {row["run"] for row in summary["rows"]}
+    assert runs == {"rotation", "moco_v2", "scratch", "random", "majority", "histogram", "pixels"}
+    assert all(0 <= row["low"] <= row["mean"] <= row["high"] <= 1 for row in summary["rows"])
+    assert 50 not in {row["budget"] for row in summary["rows"]}, "6 labels a class cannot give 50"
+    assert {s["stage"] for s in summary["stages"]} >= {"ingest-image", "pretrain-image@rotation"}
+
+
+def test_dvc_sees_the_flow_s_work_as_done(checkout: Path) -> None:
+    before = (checkout / "dvc.lock").read_bytes()
+    assert "up to date" in run(checkout, "dvc", "status")
+    run(checkout, "dvc", "repro")
+    assert (checkout / "dvc.lock").read_bytes() == before
+
+
+def test_the_other_door_leaves_the_same_lock(checkout: Path, tmp_path: Path) -> None:
+    other = fresh(tmp_path / "other")
+    run(other, "dvc", "repro")
+    assert lock(other) == lock(checkout)
+    assert "up to date" in glean(other, "run")
+
+
+def test_one_option_reruns_what_depends_on_it_and_back_restores(checkout: Path) -> None:
+    before = lock(checkout)
+    weights = (checkout / "models/rotation/encoder.safetensors").read_bytes()
+    edit(checkout, lambda p: p["image"]["runs"]["rotation"].update(learning_rate=1.5e-3))
+    status = glean(checkout, "status")
+    assert "learning_rate" in status or "image.runs.rotation" in status
+    glean(checkout, "run")
+    changed = {name for name, entry in lock(checkout).items() if entry != before[name]}
+    assert changed == {
+        "pretrain-image@rotation", "transfer-image@rotation-classification", "report"
+    }  # fmt: skip
+    edit(checkout, lambda p: p["image"]["runs"]["rotation"].pop("learning_rate"))
+    out = glean(checkout, "run")
+    assert lock(checkout) == before
+    assert (checkout / "models/rotation/encoder.safetensors").read_bytes() == weights
+    assert "restored" in out
+
+
+def test_editing_an_objective_reruns_just_its_runs(checkout: Path) -> None:
+    path = checkout / "modalities/image/objectives/rotation.py"
+    text = path.read_text("utf-8")
+    path.write_text(text + "\n# a remark\n", "utf-8")
+    try:
+        status = run(checkout, "dvc", "status")
+    finally:
+        path.write_text(text, "utf-8")
+    assert "pretrain-image@rotation" in status
+    assert "pretrain-image@moco_v2" not in status
+
+
+SKETCH = '''"""Is the picture bright? A test's own pretext task, after Nobody, 2026, https://arxiv.org/abs/0."""
+
+from torch import nn
+from torch.nn import functional as F
+
+from modalities.base import Batch, Encoder, Objective, Randomness, Step
+from modalities.image.views import prepare
+
+
+class Sketch(Objective):
+    """Bright or dark."""
+
+    def __init__(self, encoder: Encoder, *, width: int = 8) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = nn.Sequential(nn.Linear(encoder.dim, width), nn.ReLU(), nn.Linear(width, 2))
+
+    def views(self, batch: Batch, rng: Randomness) -> Batch:
+        light = batch["items"].float().mean((1, 2, 3))
+        return {"x": prepare(batch["items"]), "target": (light > light.median()).long()}
+
+    def forward(self, batch: Batch) -> Step:
+        return Step(F.cross_entropy(self.head(self.encoder(batch["x"])), batch["target"]))
+'''
+
+
+def test_a_new_objective_is_one_file_and_one_line(checkout: Path) -> None:
+    (checkout / "modalities/image/objectives/sketch.py").write_text(SKETCH, "utf-8")
+    edit(checkout, lambda p: p["image"]["runs"].update(
+        sketch={"objective": "sketch", "epochs": 1, "batch_size": 32, "options": {"width": 16}}
+    ))  # fmt: skip
+    glean(checkout, "run")
+    summary = json.loads((checkout / "report/summary.json").read_text("utf-8"))
+    assert "sketch" in {row["run"] for row in summary["rows"]}
+
+
+def test_a_mistake_is_refused_before_anything_runs(checkout: Path) -> None:
+    before = (checkout / "params.yaml").read_text("utf-8")
+    for change, words in (
+        (lambda p: p["image"]["runs"]["rotation"].update(epohcs=3), "did you mean 'epochs'"),
+        (lambda p: p["image"]["runs"]["rotation"].update(batch_size=10**6), "batch_size"),
+    ):
+        edit(checkout, change)
+        out = glean(checkout, "run", ok=False)
+        (checkout / "params.yaml").write_text(before, "utf-8")
+        assert words in out
+        assert "Traceback" not in out

@@ -1,0 +1,163 @@
+"""What every objective must be, checked for every file that is one."""
+
+import ast
+import inspect
+import re
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+import torch
+
+from modalities.base import Batch, Encoder, Objective, Progress, Randomness, Step
+from tasks.optim import optimizer
+from tasks.params import load
+from tasks.pretrain import construct
+
+ROOT = Path(__file__).resolve().parents[1]
+FILES = sorted((ROOT / "modalities").glob("*/objectives/[a-z]*.py"))
+SMALL = {"queue": 64, "momentum": 0.9}  # options that fit a tiny set, where an objective has them
+ITEMS = 32
+
+
+@pytest.fixture(params=FILES, ids=lambda p: f"{p.parts[-3]}-{p.stem}")
+def path(request: pytest.FixtureRequest) -> Path:
+    found: Path = request.param
+    return found
+
+
+def kind(path: Path) -> type[Objective]:
+    module = import_module(f"modalities.{path.parts[-3]}.objectives.{path.stem}")
+    found = [
+        k
+        for k in vars(module).values()
+        if isinstance(k, type) and issubclass(k, Objective) and k.__module__ == module.__name__
+    ]
+    assert len(found) == 1, f"{path}: one objective a file"
+    return found[0]
+
+
+def encoder(modality: str) -> Encoder:
+    assert modality == "image", f"say here what a small encoder of {modality} is"
+    made: Encoder = import_module("modalities.image").build_encoder("small", widths=[8, 16, 32])
+    return made
+
+
+def raw(modality: str) -> Batch:
+    """Coarse coloured squares: pictures that differ and have an up and a down."""
+    assert modality == "image", f"say here what a raw batch of {modality} is"
+    g = torch.Generator().manual_seed(0)
+    x = torch.randint(0, 256, (ITEMS, 4, 4, 3), generator=g, dtype=torch.uint8)
+    x[:, 0] = 255  # the sky
+    x = x.repeat_interleave(8, 1).repeat_interleave(8, 2)
+    return {"items": x, "index": torch.arange(ITEMS)}
+
+
+def make(path: Path) -> Objective:
+    torch.manual_seed(0)
+    known = inspect.signature(kind(path)).parameters
+    options = {key: value for key, value in SMALL.items() if key in known}
+    return kind(path)(encoder(path.parts[-3]), **options)
+
+
+def randomness(seed: int = 0, **share: int) -> Randomness:
+    return Randomness(torch.Generator().manual_seed(seed), total=ITEMS, **share)
+
+
+def test_views_follow_from_the_generator(path: Path) -> None:
+    objective, batch = make(path), raw(path.parts[-3])
+    first, again = (objective.views(batch, randomness(1)) for _ in range(2))
+    other = objective.views(batch, randomness(2))
+    assert all(torch.equal(first[key], again[key]) for key in first)
+    assert any(not torch.equal(first[key], other[key]) for key in first)
+
+
+def test_views_of_half_a_batch_are_half_of_the_views(path: Path) -> None:
+    """Two processes together see what one would: for every image tensor, as a set of pictures."""
+    objective, batch = make(path), raw(path.parts[-3])
+    whole = objective.views(batch, randomness())
+    half = ITEMS // 2
+    halves = [
+        objective.views(
+            {key: value[start : start + half] for key, value in batch.items()},
+            randomness(start=start, size=half),
+        )
+        for start in (0, half)
+    ]
+    for key in (k for k, v in whole.items() if v.is_floating_point()):
+        one = whole[key].flatten(1).double().sum(1).sort()[0]
+        two = torch.cat([part[key] for part in halves]).flatten(1).double().sum(1).sort()[0]
+        torch.testing.assert_close(one, two, rtol=1e-4, atol=1e-2)
+
+
+def test_the_loss_is_finite_and_reaches_the_encoder(path: Path) -> None:
+    objective = make(path)
+    step = objective(objective.views(raw(path.parts[-3]), randomness()))
+    assert isinstance(step, Step)
+    assert step.loss.shape == ()
+    assert torch.isfinite(step.loss)
+    step.loss.backward()  # type: ignore[no-untyped-call]
+    for name, parameter in objective.encoder.named_parameters():
+        assert parameter.grad is not None, name
+        assert torch.isfinite(parameter.grad).all(), name
+        assert parameter.grad.abs().sum() > 0, name
+    objective.after_step(Progress(1, 2))
+
+
+def run(objective: Objective, batch: Batch, steps: range, lr: float) -> list[float]:
+    update = optimizer("adamw", objective.parameters(), lr or 1.0, 0.0)
+    losses = []
+    for step in steps:
+        found = objective(objective.views(batch, randomness(step)))
+        update.zero_grad()
+        found.loss.backward()
+        if lr:
+            update.step()
+        objective.after_step(Progress(step + 1, steps.stop))
+        losses.append(float(found.loss.detach()))
+    return losses
+
+
+def test_a_tiny_set_is_learned(path: Path) -> None:
+    """The loss falls, from where it is when queues and averages are filled, without collapse."""
+    from tasks.monitor import diagnose, health
+
+    objective, batch = make(path), raw(path.parts[-3])
+    before = run(objective, batch, range(8), lr=0.0)[-4:]
+    after = run(objective, batch, range(8, 108), lr=3e-3)[-10:]
+    assert sum(after) / 10 < 0.85 * sum(before) / 4
+    probe = import_module(f"modalities.{path.parts[-3]}").prepare(batch["items"])
+    assert diagnose(health(objective.encoder, probe), 1.0) is None
+
+
+def test_the_state_comes_back(path: Path) -> None:
+    objective, batch = make(path), raw(path.parts[-3])
+    run(objective, batch, range(3), lr=1e-3)
+    twin = make(path)
+    twin.load_state_dict(objective.state_dict())
+    views = objective.views(batch, randomness(9))
+    torch.manual_seed(0)
+    first = objective(views).loss
+    torch.manual_seed(0)
+    assert torch.equal(first, twin(views).loss)
+
+
+def test_it_says_where_it_comes_from_and_what_can_be_chosen(path: Path) -> None:
+    text = (ast.get_docstring(ast.parse(path.read_text("utf-8"))) or "") + (
+        kind(path).__doc__ or ""
+    )
+    assert re.search(r"arXiv:\d{4}\.\d{4,5}|doi:", text), f"{path}: cite the paper"
+    first, *options = inspect.signature(kind(path)).parameters.values()
+    assert first.name == "encoder"
+    for option in options:
+        assert option.kind is option.KEYWORD_ONLY, option
+        assert option.default is not option.empty, option
+    lines = len(path.read_text("utf-8").splitlines())
+    assert lines <= 100, f"{path}: views, head and loss fit in 20 to 80 lines"
+
+
+@pytest.mark.parametrize("run_name", sorted(load(ROOT / "params.yaml").image.runs))
+def test_every_run_in_params_constructs(run_name: str) -> None:
+    made = construct(load(ROOT / "params.yaml"), run_name)
+    assert isinstance(made, Objective)
+    assert made.encoder.dim > 0
