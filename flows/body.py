@@ -51,6 +51,8 @@ class Body:
             return self._failed(f"{name}: {mistake}", started)
         seconds = time.monotonic() - started
         self._end(how, seconds, "")
+        if how == "restored":  # what it cost when it was last computed here is of another result
+            (self.root / selection.cost_file(name)).unlink(missing_ok=True)
         if how == "ran":
             return Completed(message=f"ran in {seconds:.1f} s")
         where = {"restored": "restored from the run cache", "unchanged": "unchanged"}

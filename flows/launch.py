@@ -128,7 +128,7 @@ def because(stage: Stage) -> str:
     """Its own reasons to run; or, when it has none, what would run before it."""
     own = [reason for reason in stage.why if not reason.startswith("upstream ")]
     if own or not stage.why:
-        return "; ".join(own)
+        return "; ".join(dict.fromkeys(own))
     more = f" and {len(stage.why) - 1} more" if len(stage.why) > 1 else ""
     return stage.why[0] + more
 

@@ -2,7 +2,7 @@
 
 import json
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
@@ -66,25 +66,39 @@ def chosen(
 def urgency(root: Path, stages: Sequence[Stage]) -> dict[str, float]:
     """Seconds from a stage's start to the end of the longest chain behind it, as far as known.
 
-    The longest chain first keeps all cores busy until the end. A stage that never ran counts a
-    second, so that long chains go before short ones.
+    The longest chain first keeps all cores busy until the end. A stage that never ran here counts
+    what `meta: seconds:` says of it in dvc.yaml, else a second.
     """
     after = {s.name: 0.0 for s in stages}
     for stage in reversed(stages):
-        after[stage.name] += cost(root, stage.name) or 1.0
+        after[stage.name] += cost(root, stage.name) or hint(stage)
         for name in stage.upstream:
             if name in after:
                 after[name] = max(after[name], after[stage.name])
     return after
 
 
+def cost_file(stage: str) -> Path:
+    """Where a stage leaves what it cost."""
+    return COSTS / f"{stage.replace('/', '_')}.json"
+
+
 def cost(root: Path, stage: str) -> float | None:
     """The seconds that a stage took when it last ran here."""
     try:
-        told = json.loads((root / COSTS / f"{stage.replace('/', '_')}.json").read_text("utf-8"))
+        told = json.loads((root / cost_file(stage)).read_text("utf-8"))
         return float(told["seconds"])
     except (OSError, ValueError, KeyError, TypeError):
         return None
+
+
+def hint(stage: Stage) -> float:
+    """`meta: seconds:` of a stage: a number, or one for each part of the names after the @."""
+    told = stage.meta.get("seconds", 1.0)
+    if isinstance(told, Mapping):
+        parts = stage.name.partition("@")[2].split("-")
+        told = next((told[part] for part in parts if part in told), 1.0)
+    return float(told)
 
 
 def check_sizes(params: Params) -> None:

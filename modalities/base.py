@@ -44,9 +44,8 @@ class Randomness:
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(B, *shape) floats in [low, high)."""
-        return self._cut(torch.rand(self.total, *shape, generator=self.generator)) * (
-            high - low
-        ) + low
+        drawn = self._cut(torch.rand(self.total, *shape, generator=self.generator))
+        return drawn * (high - low) + low
 
     def normal(self, *shape: int) -> Tensor:
         """(B, *shape) standard normal floats."""
@@ -87,7 +86,7 @@ class Encoder(nn.Module):
     dim: int
 
     def tokens(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
-        """(B, ...) -> (B, N, D). With `visible` (B, K) int64: only these are encoded -> (B, K, D)."""
+        """(B, ...) -> (B, N, D). With `visible` (B, K) int64: only these, -> (B, K, D)."""
         raise NotImplementedError
 
     def forward(self, x: Tensor) -> Tensor:
@@ -166,8 +165,8 @@ class Task(Protocol):
     """Something an encoder is good for. Keyword-only options with defaults are the schema."""
 
     def run(
-        self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled], tell: Tell,
-        *, seed: int = 0, precision: str = "fp32",
+        self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
+        tell: Tell, *, seed: int = 0, precision: str = "fp32",
     ) -> Iterator[Row | Skipped]:  # fmt: skip
         """Yield rows for a `start`: "pretrained", or a control's name (scratch, random, ...).
 

@@ -11,7 +11,7 @@ class UserError(Exception):
 
 @dataclass(frozen=True)
 class Item:
-    """One thing found in a source, before it is read. `label` None: unlabelled; `split` None: ours."""
+    """One thing found in a source, not read yet. `label` None: unlabelled; `split` None: ours."""
 
     source: str  # path relative to the source folder, "/" separated
     label: str | None = None

@@ -65,3 +65,11 @@ class Order(Sampler[Any]):
 def mixed(*numbers: int) -> int:
     """One seed out of several numbers, without patterns between neighbours."""
     return int(np.random.SeedSequence(numbers).generate_state(1, np.uint64)[0] >> np.uint64(1))
+
+
+def seed_torch(seed: int) -> None:
+    """torch.manual_seed, which without a GPU writes down a stack trace for later, once a step."""
+    if torch.cuda.is_available():
+        torch.manual_seed(seed)
+    else:
+        torch.default_generator.manual_seed(seed)

@@ -5,7 +5,9 @@ import json
 import os
 import subprocess
 import sys
+from contextlib import chdir
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from modalities.items import UserError
@@ -227,9 +229,13 @@ def _curves(folder: Path, history: "list[Row]") -> None:
     """The curves as DVCLive writes them, for `dvc plots show`; from the history, so whole."""
     from dvclive.live import Live
 
-    with Live(
-        str(folder), dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False
-    ) as live:
+    # DVCLive looks for a repository around the working folder, and fails in one without commits.
+    home = str(folder.resolve())
+    with (
+        TemporaryDirectory() as nowhere,
+        chdir(nowhere),
+        Live(home, dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False) as live,
+    ):
         for row in history:
             live.step = int(row["step"])
             for name, value in row.items():

@@ -24,7 +24,7 @@ from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Progress, Randomness, Step, Tell, UserError
 from modalities.common import norm
-from tasks.batches import Order, loader, mixed
+from tasks.batches import Order, loader, mixed, seed_torch
 from tasks.checkpoints import Checkpoints
 from tasks.monitor import Clock, Silence, diagnose, health
 from tasks.optim import optimizer, rate
@@ -137,20 +137,21 @@ class Loop:
     def forward(self, batch: Batch) -> None:
         """One step: views, loss, gradient, update, and what moves without a gradient."""
         plan, share = self.plan, self.plan.batch_size // self.world
-        torch.manual_seed(mixed(plan.seed, self.step, 1 + self.rank))
+        seed_torch(mixed(plan.seed, self.step, 1 + self.rank))
         generator = torch.Generator().manual_seed(mixed(plan.seed, self.step, 0))
         rng = Randomness(
             generator, total=plan.batch_size, start=self.rank * share, size=share,
             device=self.device,
         )  # fmt: skip
-        self.model.train()
+        if not self.model.training:
+            self.model.train()
         with torch.no_grad():
             views = self.objective.views(batch, rng)
         with self._precision():
             step: Step = self.model(views)
         self.accelerator.backward(step.loss)
         if plan.clip:
-            self.accelerator.clip_grad_norm_(self.optimizer.params, plan.clip)
+            nn.utils.clip_grad_norm_(self.optimizer.params, plan.clip, foreach=True)
         self.optimizer.lr = plan.learning_rate * rate(self.step, self.steps, plan.warmup)
         self.optimizer.step()
         self.optimizer.zero_grad()

@@ -135,7 +135,7 @@ def tasks_of(root: Path, flow_run: str, complete: bool = True) -> dict[str, dict
         done = all((t["state"] or {}).get("type") in final for t in found.values())
         return found if (done and found.keys() == STAGES.keys()) or not complete else {}
 
-    found: dict[str, dict[str, Any]] = until(look, 30)
+    found: dict[str, dict[str, Any]] = until(look, 90)
     return found
 
 

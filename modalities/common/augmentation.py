@@ -2,8 +2,8 @@
 
 Cropping, resizing, flipping and blurring are linear and separable: together one matrix for the rows
 and one for the columns. Brightness, contrast, saturation, hue, greying and normalising are affine
-in a pixel's colour: together one 3 x 3 matrix and an offset. So a picture is read once and written
-once, whatever is asked for. The same kinds of change as torchvision's transforms, up to two
+in a pixel's colour: together one 3 x 3 matrix and an offset. So a picture is three products of
+matrices, whatever is asked for. The same kinds of change as torchvision's transforms, up to two
 liberties: hue turns the colour plane of YIQ, and values are clipped once, at the end.
 
 Shapes: B batch, H W before, S after, C = 3 colours.
@@ -21,7 +21,9 @@ MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which published weights expect
 STD = (0.229, 0.224, 0.225)
 LUMA = (0.299, 0.587, 0.114)
 CACHED = 1 << 16  # pixels at a time
+SHARP = 0.3  # pixels: a blur with less changes nothing by more than 1/255 of white beside black
 YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
+RGB = torch.linalg.inv(torch.tensor(YIQ))
 
 
 @dataclass(frozen=True)
@@ -42,17 +44,20 @@ class Augmentation:
 
     def __call__(self, items: Tensor, rng: Randomness) -> Tensor:
         """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, normalised, channels last."""
-        _, height, width, _ = items.shape
-        drawn = self._draw(rng)
-        out = torch.empty(items.shape, dtype=torch.float32, device=items.device)
-        # A CPU works on as many pictures at a time as fit into its cache.
-        chunk = max(1, CACHED // (height * width)) if items.device.type == "cpu" else len(items)
-        for start in range(0, len(items), chunk):
-            part = slice(start, start + chunk)
-            some = {name: values[part] for name, values in drawn.items()}
-            rows, columns = self._space(height, width, some)
-            x = resample(items[part], rows, columns)  # (B, H, 3, W)
-            recolour(x, *self._colour(x, some), out[part])
+        with torch.autocast(items.device.type, enabled=False):
+            drawn = self._draw(rng)
+            rows, columns = self._space(items, drawn)
+            matrix, offset, lift = self._colour(drawn)
+            out = torch.empty(items.shape, dtype=torch.float32, device=items.device)
+            # A CPU works on as many pictures at a time as fit into its cache.
+            pixels = CACHED if items.device.type == "cpu" else items.numel()
+            chunk = max(1, pixels // (items.shape[1] * items.shape[2]))
+            for start in range(0, len(items), chunk):
+                part = slice(start, start + chunk)
+                x = resample(items[part], rows[part], columns[part]).float()  # (B, 3, H, W)
+                grey = x.mean((2, 3)) @ torch.tensor(LUMA, device=x.device)  # (B,)
+                shade = torch.addcmul(offset, lift[part], grey[:, None])  # (B, 3)
+                recolour(x, matrix[part], shade, out[part])
         return out.permute(0, 3, 1, 2)
 
     def _draw(self, rng: Randomness) -> dict[str, Tensor]:
@@ -67,73 +72,101 @@ class Augmentation:
             "sigma": rng.uniform(low=self.sigma[0], high=self.sigma[1]) * rng.bernoulli(self.blur),
         }
 
-    def _space(self, height: int, width: int, drawn: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
+    def _space(self, items: Tensor, drawn: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
         """The matrices that crop, resize, flip and blur: (B, H, H) and (B, W, W)."""
+        _, height, width, _ = items.shape
         area, place = drawn["area"], drawn["place"]
         # A crop that is the whole picture has no room for another shape than the picture's.
         aspect = drawn["aspect"].clamp(area, 1 / area)
         high, wide = (area / aspect).sqrt(), (area * aspect).sqrt()
-        rows = stretch(height, place[:, 0] * (1 - high), high)
-        columns = stretch(width, place[:, 1] * (1 - wide), wide)
-        if self.blur:
-            sigma = drawn["sigma"] * (max(height, width) / 224)
-            rows, columns = smooth(height, sigma) @ rows, smooth(width, sigma) @ columns
-        return rows, torch.where(drawn["flip"][:, None, None], columns.flip(1), columns)
+        rows = places(height, place[:, 0] * (1 - high), high)
+        columns = places(width, place[:, 1] * (1 - wide), wide)
+        columns = torch.where(drawn["flip"][:, None], columns.flip(1), columns)
+        kind, sigma = fast(items.device), drawn["sigma"] * (max(height, width) / 224)
+        return (
+            soften(stretch(rows, height, kind), sigma),
+            soften(stretch(columns, width, kind), sigma),
+        )
 
-    def _colour(self, x: Tensor, drawn: dict[str, Tensor]) -> tuple[Tensor, Tensor]:
-        """The affine change of colour, in [0, 255] -> normalised: (B, 3, 3) and (B, 3)."""
+    def _colour(self, drawn: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+        """The affine change of colour, from [0, 255] to normalised.
+
+        (B, 3, 3), (3,), and (B, 3): how much of a picture's mean grey is added.
+        """
+        device = drawn["light"].device
         strength = (self.brightness, self.contrast, self.saturation, self.hue)
-        light = drawn["light"] * torch.tensor(strength, device=x.device)  # (B, 4)
+        light = drawn["light"] * torch.tensor(strength, device=device)  # (B, 4)
         bright, contrast, saturation = (1 + light[:, :3, None]).unbind(1)  # (B, 1)
         saturation = saturation.masked_fill(drawn["grey"][:, None], 0)[:, :, None]
-        luma = torch.tensor(LUMA, device=x.device)
-        colour = saturation * torch.eye(3, device=x.device) + (1 - saturation) * luma  # (B, 3, 3)
+        luma = torch.tensor(LUMA, device=device)
+        colour = saturation * torch.eye(3, device=device) + (1 - saturation) * luma  # (B, 3, 3)
         matrix = (contrast * bright)[:, :, None] * (colour @ _turn(light[:, 3]))
-        mean_luma = (x.mean((1, 3)) * luma).sum(1, keepdim=True)  # (B, 1)
-        offset = (1 - contrast) * bright * mean_luma  # (B, 1): contrast is about the mean grey
-        std = torch.tensor(STD, device=x.device)
-        mean = torch.tensor(MEAN, device=x.device)
-        return matrix / (255 * std[:, None]), offset / (255 * std) - mean / std
+        std, mean = torch.tensor(STD, device=device), torch.tensor(MEAN, device=device)
+        # Contrast is about the mean grey.
+        return matrix / (255 * std[:, None]), -mean / std, (1 - contrast) * bright / (255 * std)
+
+
+def fast(device: torch.device) -> torch.dtype:
+    """In what to resample: bf16 where a CPU multiplies in it, which holds 0 to 255 exactly.
+
+    Rounding in between costs what a library pays that keeps bytes between two operations.
+    """
+    low = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    return torch.bfloat16 if low else torch.float32
 
 
 def resample(items: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
-    """(B, H, W, 3) uint8, (B, S, H), (B, S, W) -> (B, S, 3, S) float32 in [0, 255]."""
+    """(B, H, W, 3) uint8, (B, S, H), (B, T, W) -> (B, 3, S, T) in [0, 255]."""
     batch, height, width, _ = items.shape
-    x = items.permute(0, 1, 3, 2).to(torch.float32, memory_format=torch.contiguous_format)
-    with torch.autocast(x.device.type, enabled=False):
-        x = torch.bmm(rows, x.view(batch, height, 3 * width))  # (B, S, 3 W)
-        x = torch.bmm(x.view(batch, -1, width), columns.transpose(1, 2))  # (B, S 3, S)
-    return x.view(batch, rows.shape[1], 3, columns.shape[1])
+    x = items.permute(0, 3, 1, 2).contiguous().to(rows.dtype)  # (B, 3, H, W)
+    x = torch.bmm(x.view(batch, 3 * height, width), columns.transpose(1, 2))  # (B, 3 H, T)
+    return torch.matmul(rows[:, None], x.view(batch, 3, height, -1))  # (B, 3, S, T)
 
 
 def recolour(x: Tensor, matrix: Tensor, offset: Tensor, out: Tensor) -> None:
-    """(B, S, 3, S), (B, 3, 3), (B, 3) -> out (B, S, S, 3), clipped to what a picture can be."""
-    red, green, blue = x.unbind(2)  # (B, S, S)
-    weights, offset = matrix[:, :, :, None, None], offset[:, :, None, None]
+    """(B, 3, S, T), (B, 3, 3), (B, 3) -> out (B, S, T, 3), clipped to what a picture can be."""
+    x = torch.baddbmm(offset[:, :, None], matrix, x.flatten(2)).view_as(x)
     for c in range(3):
-        plane = torch.addcmul(offset[:, c], red, weights[:, c, 0])
-        plane.addcmul_(green, weights[:, c, 1]).addcmul_(blue, weights[:, c, 2])
-        out[..., c] = plane.clamp_(-MEAN[c] / STD[c], (1 - MEAN[c]) / STD[c])
+        torch.clamp(x[:, c], -MEAN[c] / STD[c], (1 - MEAN[c]) / STD[c], out=out[..., c])
 
 
-def stretch(size: int, start: Tensor, part: Tensor) -> Tensor:
-    """The (B, size, size) matrices that show [start, start + part) of a line as the whole line.
+def places(size: int, start: Tensor, part: Tensor) -> Tensor:
+    """(B, size): where, in pixels, to look so that [start, start + part) of a line fills it.
 
-    Linear interpolation; start and part (B,) are shares of the line, part at most 1.
+    start and part (B,) are shares of the line, part at most 1.
     """
     at = (torch.arange(size, device=start.device) + 0.5) * part[:, None]
-    at = (at + start[:, None] * size - 0.5).clamp(0, size - 1)  # (B, S)
-    pixels = torch.arange(size, device=start.device)
-    return (1 - (at[:, :, None] - pixels).abs()).clamp_(min=0)
+    return (at + start[:, None] * size - 0.5).clamp_(0, size - 1)
+
+
+def stretch(at: Tensor, size: int, kind: torch.dtype) -> Tensor:
+    """(B, S) places on a line of pixels -> the (B, S, size) matrices that interpolate there."""
+    low = at.floor()[:, :, None]
+    high = (low + 1).clamp_(max=size - 1)
+    weight = at[:, :, None] - low
+    matrix = torch.zeros(*at.shape, size, dtype=kind, device=at.device)
+    # At the last pixel low and high are the same one, and what is written second is right.
+    matrix.scatter_(2, high.long(), weight.to(kind))
+    return matrix.scatter_(2, low.long(), (1 - weight).to(kind))
+
+
+def soften(matrix: Tensor, sigma: Tensor) -> Tensor:
+    """(B, S, W) matrices, in place -> such that they blur too; sigma (B,) in pixels."""
+    blurred = torch.nonzero(sigma > SHARP)[:, 0]
+    if len(blurred):
+        soft = smooth(matrix.shape[1], sigma[blurred]).to(matrix.dtype)
+        matrix[blurred] = soft @ matrix[blurred]
+    return matrix
 
 
 def smooth(size: int, sigma: Tensor) -> Tensor:
-    """The (B, size, size) matrices that blur a line; sigma (B,) in pixels, 0: not at all."""
+    """The (B, size, size) matrices that blur a line; sigma (B,) in pixels, above 0."""
     pixels = torch.arange(size, device=sigma.device)
-    bell = -(pixels.square() / (2 * sigma.clamp(min=1e-2).square())[:, None])  # (B, S)
-    bell = torch.exp(bell).masked_fill_(bell < -12, 0)
-    weight = bell[:, (pixels[:, None] - pixels).abs()]  # (B, S, S)
-    return weight / weight.sum(2, keepdim=True)
+    bell = torch.exp(-pixels.square() / (2 * sigma.square())[:, None])  # (B, S)
+    left = bell.cumsum(1)
+    total = left + left.flip(1) - bell[:, :1]
+    both = torch.cat([bell.flip(1), bell[:, 1:]], 1)  # (B, 2 S - 1)
+    return both.unfold(1, size, 1).flip(1).div_(total[:, :, None])
 
 
 def _turn(hue: Tensor) -> Tensor:
@@ -142,5 +175,5 @@ def _turn(hue: Tensor) -> Tensor:
     cos, sin = torch.cos(2 * math.pi * hue), torch.sin(2 * math.pi * hue)
     one, zero = torch.ones_like(cos), torch.zeros_like(cos)
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
-    turned: Tensor = torch.linalg.inv(yiq) @ turn @ yiq
+    turned: Tensor = RGB.to(hue.device) @ turn @ yiq
     return turned

@@ -9,7 +9,12 @@ from torch import Tensor
 from modalities.base import Randomness
 from modalities.common.augmentation import MEAN, STD, Augmentation
 
-MILD = Augmentation(scale=(0.6, 1.0), flip=0.5, brightness=0.2, contrast=0.2, saturation=0.2)
+# Measured at 5 labels per class on the Playroom, where colour tells nothing: with less change of
+# colour (0.2, no grey) training from scratch is 20 points worse.
+SUPERVISED = Augmentation(
+    scale=(0.4, 1.0), flip=0.5, brightness=0.4, contrast=0.4, saturation=0.4, hue=0.1, jitter=0.8,
+    grey=0.2,
+)  # fmt: skip
 
 
 def prepare(items: Tensor) -> Tensor:
@@ -20,8 +25,8 @@ def prepare(items: Tensor) -> Tensor:
 
 
 def augment(items: Tensor, rng: Randomness) -> Tensor:
-    """A mild crop, a flip and some change of light."""
-    return MILD(items, rng)
+    """A crop, a flip, some change of colour; what fine-tuning and training from scratch see."""
+    return SUPERVISED(items, rng)
 
 
 def contrastive(

@@ -7,11 +7,11 @@ from typing import Annotated
 
 import torch
 import torch.nn.functional as F
-from annotated_types import Gt, Le
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step
-from modalities.common.augmentation import Augmentation
+from modalities.image.views import contrastive
 
 
 class Rotation(Objective):
@@ -19,7 +19,7 @@ class Rotation(Objective):
 
     Turns are exact (transposed and mirrored, no resampling), so that no trace of interpolation
     gives them away. `crop`: least share of the area that is kept before turning; `colour`:
-    strength of the change of light.
+    strength of the change of colour; `grey`: probability of having none.
     """
 
     def __init__(
@@ -27,14 +27,13 @@ class Rotation(Objective):
         encoder: Encoder,
         *,
         crop: Annotated[float, Gt(0), Le(1)] = 0.5,
-        colour: float = 0.4,
+        colour: Annotated[float, Ge(0), Le(2.5)] = 1.0,
+        grey: Annotated[float, Ge(0), Le(1)] = 0.3,
     ) -> None:
         super().__init__()
         self.encoder = encoder
         self.head = nn.Linear(encoder.dim, 4)
-        self.augmentation = Augmentation(
-            scale=(crop, 1.0), flip=0.5, brightness=colour, contrast=colour, saturation=colour
-        )
+        self.augmentation = contrastive(crop=crop, colour=colour, blur=0.0, grey=grey)
 
     def views(self, batch: Batch, rng: Randomness) -> Batch:
         upright = self.augmentation(batch["items"], rng)  # (B, 3, H, H)
