@@ -94,9 +94,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description=__doc__)
     parser.add_argument("--quick", action="store_true", help="only try that every part runs")
     quick = parser.parse_args().quick
-    rounds, seconds = (1, 0.5) if quick else (training.ROUNDS, training.SECONDS)
-    against = training.against_lightly(rounds, seconds)
-    choices, compiled = training.choices(rounds, seconds / 2)
+    rounds = 1 if quick else training.ROUNDS
+    if quick:
+        against = training.against_lightly(1, 0.5, training.CASES[:1])
+        choices, compiled = training.choices(1, 0.5, ("small",))
+    else:
+        against = training.against_lightly()
+        choices, compiled = training.choices()
     page = TEXT.format(
         machine=machine(), rounds=rounds, training=against, choices=choices,
         advice=ADVICE.format(compiled=compiled), startup=startup.main(rounds),

@@ -70,7 +70,10 @@ def bare(setting: dict[str, Any]) -> Iterator[int]:
     import torch
 
     from modalities.base import Randomness
+    from tasks import memory
     from tasks.optim import optimizer
+
+    memory.keep()
 
     layout = torch.channels_last if setting["channels_last"] else torch.contiguous_format
     objective = objective_of(setting["encoder"]).to(memory_format=layout)
@@ -105,7 +108,7 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
         np.save(path, pictures(setting["size"]))
         items = np.load(path, mmap_mode="r")
         plan = Plan(epochs=10_000, batch_size=setting["batch"], precision=setting["precision"])
-        probe = prepare(torch.from_numpy(items[:256]))
+        probe = prepare(torch.from_numpy(np.array(items[:256])))
         made = Loop(objective_of(setting["encoder"]), items, plan, Silence(), probe)
         checkpoints = Checkpoints("bench", "bench", Path(name))
         for batch in made.batches(workers=0):

@@ -10,6 +10,7 @@ import json
 import os
 import subprocess
 import sys
+from collections.abc import Sequence
 from importlib.util import find_spec
 from pathlib import Path
 from statistics import median
@@ -38,7 +39,9 @@ def result(process: subprocess.Popen[str]) -> dict[str, float]:
     return found
 
 
-def against_lightly(rounds: int = ROUNDS, seconds: float = SECONDS) -> str:
+def against_lightly(
+    rounds: int = ROUNDS, seconds: float = SECONDS, cases: Sequence[tuple[str, int]] = CASES
+) -> str:
     """The table, in Markdown; without lightly installed only against the bare step."""
     ways = ["bare", "loop", *(["lightly"] if find_spec("lightly") else [])]
     lines = [
@@ -46,7 +49,7 @@ def against_lightly(rounds: int = ROUNDS, seconds: float = SECONDS) -> str:
         "| loop / lightly (aim 3 at 32 px, 2.5 at 96) |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
-    for encoder, size in CASES:
+    for encoder, size in cases:
         setting = {"encoder": encoder, "size": size, "batch": BATCH.get((encoder, size), 256)}
         found = [
             {way: result(start(way=way, seconds=seconds, **setting))["rate"] for way in ways}
@@ -76,12 +79,14 @@ CHOICES: dict[str, dict[str, Any]] = {
 }  # fmt: skip
 
 
-def choices(rounds: int = ROUNDS, seconds: float = SECONDS) -> tuple[str, float]:
+def choices(
+    rounds: int = 1, seconds: float = SECONDS, encoders: Sequence[str] = ("small", "resnet18")
+) -> tuple[str, float]:
     """The table, in Markdown, and the seconds that compiling took the larger network."""
     base = next(name for name in CHOICES if "default" in name)
     table: dict[str, list[str]] = {name: [] for name in (*CHOICES, PAIR)}
     compiled = 0.0
-    for encoder in ("small", "resnet18"):
+    for encoder in encoders:
         found: list[dict[str, float]] = []
         for _ in range(rounds):
             one: dict[str, dict[str, float]] = {
@@ -95,7 +100,8 @@ def choices(rounds: int = ROUNDS, seconds: float = SECONDS) -> tuple[str, float]
             found.append(rates | {PAIR: sum(result(p)["rate"] for p in pair)})
         for name, cells in table.items():
             cells.append(f"{median(r[name] / r[base] for r in found):.2f}")
-    lines = ["| bare step | small, 32 px | ResNet-18, 32 px |", "|---|---:|---:|"]
+    heads = " | ".join(f"{encoder}, 32 px" for encoder in encoders)
+    lines = [f"| bare step | {heads} |", f"|---|{'---:|' * len(encoders)}"]
     lines += [f"| {name} | {' | '.join(cells)} |" for name, cells in table.items()]
     return "\n".join(lines), compiled
 

@@ -24,6 +24,7 @@ from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Progress, Randomness, Step, Tell, UserError
 from modalities.common import norm
+from tasks import memory
 from tasks.batches import Order, loader, mixed, seed_torch
 from tasks.checkpoints import Checkpoints
 from tasks.monitor import Clock, Silence, diagnose, health
@@ -85,6 +86,7 @@ class Loop:
     def __init__(
         self, objective: Objective, items: Any, plan: Plan, tell: Tell, probe: Tensor
     ) -> None:
+        memory.keep()
         # Without gradient buffers of its own DDP leaves ours alone, such as a queue of keys.
         ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])

@@ -15,7 +15,15 @@ TINY = {
     "playroom": {"labelled": 6, "unlabelled": 4, "val": 3, "test": 4, "size": 32},
     "rotation": {"objective": "rotation", "epochs": 1, "batch_size": 32},
     "moco_v2": {"objective": "moco_v2", "epochs": 1, "batch_size": 32, "options": {"queue": 64}},
-    "classification": {"budgets": [1, 5, 50, "all"], "draws": 3},
+    "classification": {
+        "budgets": [1, 5, 50, "all"],
+        "draws": 3,
+        "min_steps": 4,
+        "max_steps": 8,
+        "evaluations": 2,
+        "learning_rates": [0.002],
+        "scratch_learning_rates": [0.01],
+    },
 }
 # Kept in one piece so that the slow parts (a pretraining run, a server) happen once.
 pytestmark = pytest.mark.slow

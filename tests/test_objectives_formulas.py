@@ -11,7 +11,7 @@ from modalities.common.norm import SharedBatchNorm, split
 from modalities.image.encoder import build
 from modalities.image.objectives.moco_v2 import MoCoV2
 from modalities.image.objectives.rotation import turn
-from modalities.image.views import MILD, contrastive, prepare
+from modalities.image.views import SUPERVISED, contrastive, prepare
 
 
 def test_nt_xent_is_equation_1() -> None:
@@ -148,7 +148,9 @@ def test_crops_show_a_part_at_full_size() -> None:
     assert abs(float(inner.mean()) - slope) < 0.05 * level
 
 
-@pytest.mark.parametrize("augmentation", [MILD, contrastive(), contrastive(colour=2.0, blur=1.0)])
+@pytest.mark.parametrize(
+    "augmentation", [SUPERVISED, contrastive(), contrastive(colour=2.0, blur=1.0)]
+)
 def test_augmented_pictures_are_pictures(augmentation: object) -> None:
     items = torch.randint(0, 256, (8, 32, 32, 3), dtype=torch.uint8)
     rng = Randomness(torch.Generator().manual_seed(0), total=8)

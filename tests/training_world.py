@@ -90,13 +90,12 @@ def _start(workers: int) -> int:
         os._exit(status)
 
 
-def main(folder: Path, kills: int) -> None:  # noqa: PLR0915
+def main(folder: Path, kills: int) -> None:
     import dvc.repo  # noqa: F401
     import pyarrow.parquet  # noqa: F401
     import torch
     from dvclive.live import Live  # noqa: F401
 
-    import modalities.image.objectives.moco_v2
     import tasks.pretrain
     import tasks.training  # noqa: F401
 

@@ -59,7 +59,7 @@ class Classification(Task):
         scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
             0.005, 0.015,
         ],
-        scratch_factor: Annotated[float, Ge(1)] = 2.5,
+        scratch_factor: Annotated[float, Ge(1)] = 3.0,
         epochs: Annotated[int, Gt(0)] = 100,
         min_steps: Annotated[int, Gt(0)] = 40,
         max_steps: Annotated[int, Gt(0)] = 100,
