@@ -54,8 +54,8 @@ def test_the_default_is_valid() -> None:
         ),
         (
             "    rotation: {",
-            "    rotation: {learning_rate: -1.0, ",
-            ["learning_rate", "greater than 0"],
+            "    rotation: {weight_decay: -1.0, ",
+            ["weight_decay", "-1.0", "greater than or equal to 0"],
         ),
         ("    rotation: {", "    rotation: {encoder: smal, ", ["encoder", "did you mean 'small'"]),
         ("playroom: ", "playroom: [", ["not valid YAML"]),
