@@ -102,8 +102,10 @@ def _stage(
 ) -> None:
     import torch
 
+    from tasks import memory
     from tasks.dataset import load
 
+    memory.keep()
     torch.set_num_threads(params.training.threads)
     torch.backends.cudnn.deterministic = True
     task, start, encoder = how
