@@ -62,6 +62,7 @@ def call(api: str, path: str, body: Any = None, timeout: float = 5.0) -> Any:
                 text = answer.read()
                 break
         except urllib.error.HTTPError as error:
+            error.close()  # it holds the connection
             if error.code != BUSY or pause is None:
                 raise
         time.sleep(pause)
