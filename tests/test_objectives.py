@@ -54,6 +54,8 @@ def raw(modality: str) -> Batch:
     g = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (ITEMS, 4, 4, 3), generator=g, dtype=torch.uint8)
     x[:, 0] = 255  # the sky
+    light = torch.linspace(0.1, 1.0, ITEMS)[:, None, None, None]
+    x = (x * light).to(torch.uint8)  # else they are all alike to a random encoder
     x = x.repeat_interleave(8, 1).repeat_interleave(8, 2)
     return {"items": x, "index": torch.arange(ITEMS)}
 
@@ -125,17 +127,14 @@ def run(objective: Objective, batch: Batch, steps: range, lr: float) -> list[flo
 
 def test_a_tiny_set_is_learned(path: Path) -> None:
     """The loss falls, from where it is when queues and averages are filled, without collapse."""
-    from tasks.monitor import RANK, health
+    from tasks.monitor import diagnose, health
 
     objective, batch = make(path), raw(path.parts[-3])
-    probe = import_module(f"modalities.{path.parts[-3]}").prepare(batch["items"])
-    start = health(objective.encoder, probe)  # low: the pictures are alike to a random encoder
     before = run(objective, batch, range(8), lr=0.0)[-4:]
     after = run(objective, batch, range(8, 68), lr=3e-3)[-10:]
     assert sum(after) / 10 < 0.85 * sum(before) / 4
-    found = health(objective.encoder, probe)
-    assert found["feature_spread"] > 0.5 * start["feature_spread"]
-    assert found["effective_rank"] > RANK
+    probe = import_module(f"modalities.{path.parts[-3]}").prepare(batch["items"])
+    assert diagnose(health(objective.encoder, probe), 1.0) is None
 
 
 def test_the_state_comes_back(path: Path) -> None:
