@@ -42,9 +42,13 @@ def kind(path: Path) -> type[Objective]:
     return found[0]
 
 
-def encoder(modality: str) -> Encoder:
+def encoder(modality: str, wanted: type[Encoder] = Encoder) -> Encoder:
+    """A small encoder of the kind that an objective's annotation asks for."""
     assert modality == "image", f"say here what a small encoder of {modality} is"
-    made: Encoder = import_module("modalities.image").build_encoder("small", widths=[8, 16, 32])
+    build = import_module("modalities.image").build_encoder
+    made: Encoder = build("small", widths=[8, 16, 32])
+    if not isinstance(made, wanted):
+        made = build("vit", patch=4, width=32, depth=2, heads=2)
     return made
 
 
@@ -64,7 +68,7 @@ def make(path: Path) -> Objective:
     torch.manual_seed(0)
     known = inspect.signature(kind(path)).parameters
     options = {key: value for key, value in SMALL.items() if key in known}
-    made = kind(path)(encoder(path.parts[-3]), **options)
+    made = kind(path)(encoder(path.parts[-3], known["encoder"].annotation), **options)
     made.begin(ITEMS)
     return made
 
