@@ -31,7 +31,8 @@ def find(query: Tensor, candidates: Tensor, which: Tensor, temperature: float) -
 
     The candidates are unit vectors already.
     """
-    return F.cross_entropy(unit(query) @ candidates.T / temperature, which)  # (n, B)
+    with torch.autocast(query.device.type, enabled=False):
+        return F.cross_entropy(unit(query) @ candidates.T / temperature, which)  # (n, B)
 
 
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:

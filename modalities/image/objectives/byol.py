@@ -16,7 +16,8 @@ class BYOL(SiameseObjective):
     """From one view, predict how a slowly following network projects the other; no negatives.
 
     `momentum` is tau at the start; it rises to 1 by a cosine. `hidden`: width of the hidden layers
-    of projector and predictor. Biases and norms are not decayed, as in every run.
+    of projector and predictor. Biases and norms are not decayed, as in every run. Both views have
+    the same distribution: the paper's solarisation and its unequal blur are left out.
     """
 
     def __init__(  # noqa: PLR0913
