@@ -13,7 +13,7 @@ from training_world import params
 
 from modalities.base import UserError
 from modalities.common.masking import divide, pick
-from modalities.common.transformer import positions
+from modalities.common.transformer import attention, positions
 from modalities.image.encoder import build
 from modalities.image.objectives.mae import LEVEL, MAE, normalised
 from modalities.image.vit import ViT
@@ -50,6 +50,12 @@ def test_positions_are_sines_and_cosines_of_row_and_column() -> None:
             np.testing.assert_allclose(
                 found[5 * row + column], np.concatenate(waves), rtol=1e-5, atol=1e-6
             )
+
+
+def test_attention_is_torch_s() -> None:
+    query, key, value = (torch.randn(2, 3, 5, 8) for _ in range(3))
+    expected = torch.nn.functional.scaled_dot_product_attention(query, key, value)
+    torch.testing.assert_close(attention(query, key, value), expected)
 
 
 def test_what_the_encoder_gives() -> None:
@@ -99,7 +105,7 @@ def test_each_item_has_its_share_masked(share: float, hidden: int) -> None:
 
 
 def mae() -> MAE:
-    return MAE(vit(), width=16, depth=1)
+    return MAE(vit(), width=32, depth=1)
 
 
 def patchify(image: Tensor, side: int) -> np.ndarray[Any, Any]:

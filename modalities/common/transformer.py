@@ -26,10 +26,21 @@ class Block(nn.Module):
     def forward(self, x: Tensor) -> Tensor:  # (B, N, D)
         qkv = self.qkv(self.before(x)).unflatten(2, (3, self.heads, -1))
         query, key, value = qkv.permute(2, 0, 3, 1, 4)  # (B, heads, N, D / heads) each
-        mixed = F.scaled_dot_product_attention(query, key, value)
+        mixed = attention(query, key, value)
         x = x + self.out(mixed.transpose(1, 2).flatten(2))
         found: Tensor = x + self.mlp(self.between(x))
         return found
+
+
+def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
+    """(..., N, D) each -> (..., N, D), scaled by sqrt(D).
+
+    For 64 tokens in bf16, torch's own takes 1.5 times as long to train with on a CPU (measured).
+    """
+    if query.device.type != "cpu":
+        return F.scaled_dot_product_attention(query, key, value)
+    weight = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)  # (..., N, N)
+    return weight.softmax(-1).to(value.dtype) @ value
 
 
 def transformer(width: int, depth: int, heads: int) -> nn.Sequential:

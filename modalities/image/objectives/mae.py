@@ -31,7 +31,7 @@ class MAE(Objective):
         encoder: PatchEncoder,
         *,
         mask: Annotated[float, Gt(0), Lt(1)] = 0.75,
-        width: Annotated[int, Gt(0), MultipleOf(4)] = 96,
+        width: Annotated[int, Gt(0), MultipleOf(32)] = 96,
         depth: Annotated[int, Gt(0)] = 2,
         crop: Annotated[float, Gt(0), Le(1)] = 0.2,
     ) -> None:
@@ -40,7 +40,7 @@ class MAE(Objective):
         self.mask, self.width = mask, width
         self.enter = nn.Linear(encoder.dim, width)
         self.hidden = nn.Parameter(torch.randn(width) * 0.02)  # what stands at a masked place
-        self.decoder = transformer(width, depth, heads=4)
+        self.decoder = transformer(width, depth, heads=width // 32)
         self.leave = nn.Linear(width, 3 * encoder.patch**2)
         start(self.enter)
         start(self.leave)
