@@ -40,7 +40,8 @@ def attention(query: Tensor, key: Tensor, value: Tensor) -> Tensor:
     if query.device.type != "cpu":
         return F.scaled_dot_product_attention(query, key, value)
     weight = query * query.shape[-1] ** -0.5 @ key.transpose(-2, -1)  # (..., N, N)
-    return weight.softmax(-1).to(value.dtype) @ value
+    found: Tensor = weight.softmax(-1).to(value.dtype) @ value
+    return found
 
 
 def transformer(width: int, depth: int, heads: int) -> nn.Sequential:
