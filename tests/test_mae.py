@@ -11,6 +11,7 @@ from test_params import refused
 from torch import Tensor
 from training_world import params
 
+from flows.export import _program
 from modalities.base import UserError
 from modalities.common.masking import divide, pick
 from modalities.common.transformer import attention, positions
@@ -90,6 +91,13 @@ def test_the_encoder_sees_the_visible_patches_alone() -> None:
     row, column = 4 * (int(visible[0, 0]) // 4), 4 * (int(visible[0, 0]) % 4)
     changed[0, :, row : row + 4, column : column + 4] += 1
     assert not torch.allclose(encoder.tokens(changed, visible)[0], tokens[0])
+
+
+def test_it_is_exported_for_any_number_of_pictures() -> None:
+    encoder = vit().eval()
+    program = _program(encoder, 16)
+    x = torch.randn(5, 3, 16, 16)
+    torch.testing.assert_close(program.module()(x), encoder(x))
 
 
 @pytest.mark.parametrize(("share", "hidden"), [(0.75, 48), (0.5, 32), (0.99, 63), (0.001, 1)])

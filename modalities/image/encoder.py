@@ -60,8 +60,8 @@ class PatchEncoder(ImageEncoder):
     def patches(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, N, 3 p p), row by row."""
         rows, columns = self.grid(x)
-        x = x.reshape(len(x), 3, rows, self.patch, columns, self.patch)
-        return x.permute(0, 2, 4, 3, 5, 1).reshape(len(x), rows * columns, -1)
+        x = x.reshape(x.shape[0], 3, rows, self.patch, columns, self.patch)
+        return x.permute(0, 2, 4, 3, 5, 1).reshape(x.shape[0], rows * columns, -1)
 
 
 class Small(ImageEncoder):

@@ -51,7 +51,7 @@ class ViT(PatchEncoder):
 
     def maps(self, x: Tensor) -> list[Tensor]:
         """(B, 3, H, W) -> (B, D, h, w), the only one."""
-        return [self.tokens(x).transpose(1, 2).reshape(len(x), self.dim, *self.grid(x))]
+        return [self.tokens(x).transpose(1, 2).reshape(x.shape[0], self.dim, *self.grid(x))]
 
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D): the mean over patches."""
