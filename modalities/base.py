@@ -104,6 +104,12 @@ class Objective(nn.Module):
 
     encoder: Encoder
 
+    def begin(self, items: int) -> None:
+        """Called once, before training or loading a state: that many items will be seen.
+
+        `batch["index"]` is below it. What needs a place per item makes it here.
+        """
+
     def views(self, batch: Batch, rng: Randomness) -> Batch:
         """Raw batch -> batch for `forward`, the free label included. Vectorised, on the device."""
         raise NotImplementedError

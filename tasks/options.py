@@ -23,7 +23,10 @@ ROOT = Path(__file__).resolve().parents[1] / "modalities"
 NAMES: dict[str, Any] = {
     **{kind.__name__: kind for kind in (int, float, bool, str, list, tuple, dict)},
     **{name: getattr(typing, name) for name in ("Annotated", "Literal")},
-    **{name: getattr(annotated_types, name) for name in ("Gt", "Ge", "Lt", "Le", "MinLen")},
+    **{
+        name: getattr(annotated_types, name)
+        for name in ("Gt", "Ge", "Lt", "Le", "MinLen", "MultipleOf")
+    },
 }
 
 
@@ -39,21 +42,25 @@ class Found:
 
 def method(modality: str, kind: str, name: str) -> Found:
     """The objective or task `name`, `kind` being its folder: objectives or tasks."""
-    folder = ROOT / modality / kind
-    known = tuple(sorted(p.stem for p in folder.glob("*.py") if not p.stem.startswith("_")))
+    known = names(modality, kind)
     base = {"objectives": "Objective", "tasks": "Task"}[kind]
-    found = schema(folder / f"{name}.py", base) if name in known else None
+    found = schema(ROOT / modality / kind / f"{name}.py", base) if name in known else None
     return Found(kind[:-1], name, found, known)
+
+
+def names(modality: str, kind: str) -> tuple[str, ...]:
+    """The methods that there are, `kind` being their folder."""
+    found = (ROOT / modality / kind).glob("*.py")
+    return tuple(sorted(p.stem for p in found if not p.stem.startswith("_")))
 
 
 def encoder(modality: str, name: str) -> Found:
     """The encoder `name`: one of the modality's own classes, or a backbone of torchvision."""
+    own = _encoders(modality)
+    if name in own:
+        return Found("encoder", name, _model(*own[name]), tuple(own))
     path = ROOT / modality / "encoder.py"
     tree = _tree(path)
-    own = {n.name.lower(): n for n in tree.body if isinstance(n, ast.ClassDef)}
-    own = {k: n for k, n in own.items() if n.name not in ("Backbone", "ImageEncoder")}
-    if name in own:
-        return Found("encoder", name, _model(own[name], path), tuple(own))
     families = next(
         (ast.literal_eval(n.value) for n in tree.body
          if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "FAMILIES"), ()
@@ -63,6 +70,35 @@ def encoder(modality: str, name: str) -> Found:
         return Found("encoder", name, None, (*own, *known))
     backbone = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Backbone")
     return Found("encoder", name, _model(backbone, path), known)
+
+
+def mismatch(modality: str, objective: str, encoder: str) -> str | None:
+    """Why an objective cannot train an encoder, None: it can. Its `encoder: KIND` says what it can.
+
+    A kind narrower than that of torchvision's backbones is a base of some of the modality's own.
+    """
+    tree = _tree(ROOT / modality / "objectives" / f"{objective}.py")
+    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and _derives(n, "Objective"))
+    arguments = init.args.args if (init := _init(node)) else []
+    kind = next((ast.unparse(a.annotation) for a in arguments if a.annotation), "Encoder")
+    if kind in ("Encoder", "ImageEncoder"):
+        return None
+    fit = [name for name, (n, _) in _encoders(modality).items() if _derives(n, kind)]
+    if encoder in fit:
+        return None
+    return f"objective {objective} cannot train encoder {encoder!r}; allowed: {', '.join(fit)}"
+
+
+def _encoders(modality: str) -> dict[str, tuple[ast.ClassDef, Path]]:
+    """The modality's own encoders by name: the classes whose options all are keyword-only."""
+    return {
+        node.name.lower(): (node, path)
+        for path in sorted((ROOT / modality).glob("*.py"))
+        if "Encoder):" in path.read_text("utf-8")  # parsing takes longer than reading
+        for node in _tree(path).body
+        if isinstance(node, ast.ClassDef) and _derives(node, "Encoder")
+        if (init := _init(node)) and len(init.args.args) == 1
+    }
 
 
 @cache
@@ -92,13 +128,17 @@ def _tree(path: Path) -> ast.Module:
 
 
 def _model(node: ast.ClassDef, path: Path) -> type[BaseModel]:
-    init = next(
-        (n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None
-    )
+    init = _init(node)
     fields = _fields(init, path) if init else {}
     config = ConfigDict(extra="forbid", strict=True)
     model: type[BaseModel] = create_model(node.name, __config__=config, **fields)
     return model
+
+
+def _init(node: ast.ClassDef) -> ast.FunctionDef | None:
+    return next(
+        (n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None
+    )
 
 
 def _derives(node: ast.ClassDef, base: str) -> bool:

@@ -198,9 +198,21 @@ def _check_methods(modality: str, section: Any, mistakes: Mistakes) -> None:
         find = options.encoder(modality, encoder)
         chosen = run.get("encoder_options")
         mistakes.method((*keys, "encoder"), find, chosen, (*keys, "encoder_options"))
+        _check_pair(modality, run.get("objective"), find, (*keys, "encoder"), mistakes)
     for task, chosen in tasks.items():
         keys = (modality, "tasks", str(task))
         mistakes.method(keys, options.method(modality, "tasks", str(task)), chosen, keys)
+
+
+def _check_pair(
+    modality: str, objective: Any, encoder: options.Found, keys: tuple[str, ...],
+    mistakes: Mistakes,
+) -> None:  # fmt: skip
+    """Some objectives need an encoder of a certain kind."""
+    if encoder.schema is None or objective not in options.names(modality, "objectives"):
+        return  # said elsewhere
+    if wrong := options.mismatch(modality, objective, encoder.name):
+        mistakes.add(keys, wrong)
 
 
 def _section(section: Any, key: str) -> dict[Any, Any]:

@@ -118,6 +118,8 @@ def construct(params: Params, run: str) -> "Objective":
         and not kind.__name__.startswith("_")
     ]
     assert len(kinds) == 1, f"{module.__name__}: one public Objective, not {len(kinds)}"
+    if wrong := options.mismatch(modality, chosen.objective, chosen.encoder):
+        raise UserError(f"params.yaml: {modality}.runs.{run}.encoder: {wrong}")
     made: Objective = kinds[0](encoder, **chosen.options)
     return made
 

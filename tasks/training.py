@@ -95,6 +95,7 @@ class Loop:
         self.tell = tell if self.accelerator.is_main_process else Silence()
         self.step, self.steps = 0, plan.steps(len(items))
         self._check()
+        objective.begin(len(items))
         self.device = self.accelerator.device
         objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.world > 1:

@@ -19,7 +19,7 @@ FILES = sorted((ROOT / "modalities").glob("*/objectives/[a-z]*.py"))
 # Options that make a tiny set learnable in seconds, where an objective has them.
 SMALL = {
     "queue": 64, "momentum": 0.9, "temperature": 0.2, "crop": 0.7, "colour": 0.2, "grey": 0.0,
-    "blur": 0.0,
+    "blur": 0.0, "hidden": 64,
 }  # fmt: skip
 ITEMS = 32
 torch.set_num_threads(1)  # as stages have it; the test run may have many processes
@@ -42,9 +42,13 @@ def kind(path: Path) -> type[Objective]:
     return found[0]
 
 
-def encoder(modality: str) -> Encoder:
+def encoder(modality: str, wanted: type[Encoder] = Encoder) -> Encoder:
+    """A small encoder of the kind that an objective's annotation asks for."""
     assert modality == "image", f"say here what a small encoder of {modality} is"
-    made: Encoder = import_module("modalities.image").build_encoder("small", widths=[8, 16, 32])
+    build = import_module("modalities.image").build_encoder
+    made: Encoder = build("small", widths=[8, 16, 32])
+    if not isinstance(made, wanted):
+        made = build("vit", patch=4, width=32, depth=2, heads=2)
     return made
 
 
@@ -64,7 +68,9 @@ def make(path: Path) -> Objective:
     torch.manual_seed(0)
     known = inspect.signature(kind(path)).parameters
     options = {key: value for key, value in SMALL.items() if key in known}
-    return kind(path)(encoder(path.parts[-3]), **options)
+    made = kind(path)(encoder(path.parts[-3], known["encoder"].annotation), **options)
+    made.begin(ITEMS)
+    return made
 
 
 def randomness(seed: int = 0, **share: int) -> Randomness:

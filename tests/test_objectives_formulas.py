@@ -7,6 +7,7 @@ import torch
 from modalities.base import Progress, Randomness
 from modalities.common import ema
 from modalities.common.contrast import info_nce, nt_xent, unit
+from modalities.common.negatives import Queue
 from modalities.common.norm import SharedBatchNorm, split
 from modalities.image.encoder import build
 from modalities.image.objectives.moco_v2 import MoCoV2
@@ -63,42 +64,45 @@ def moco() -> MoCoV2:
 def test_moco_moves_in_the_right_order() -> None:
     """Follower before the keys; logits against the old queue; then the new keys in its place."""
     objective = moco()
+    source = objective.negatives
+    assert isinstance(source, Queue)
     items = torch.randint(0, 256, (8, 16, 16, 3), dtype=torch.uint8)
     rng = Randomness(torch.Generator().manual_seed(0), total=8)
     batch = objective.views({"items": items}, rng)
     with torch.no_grad():
         for parameter in objective.encoder.parameters():
             parameter.add_(0.3)
-    old_queue = objective.queue.clone()
-    slow = [p.clone() for p in objective.follower.parameters()]
+    old_queue = source.keys.clone()
+    slow = [p.clone() for p in source.follower.parameters()]
     fast = [*objective.encoder.parameters(), *objective.head.parameters()]
     loss = objective(batch).loss
-    for before, leader, now in zip(slow, fast, objective.follower.parameters(), strict=True):
+    for before, leader, now in zip(slow, fast, source.follower.parameters(), strict=True):
         torch.testing.assert_close(now, 0.5 * before + 0.5 * leader)
     with torch.no_grad():
         shuffle = batch["shuffle"]
-        key = unit(objective.follower(batch["key"][shuffle]))[shuffle.argsort()]  # moved already
+        key = unit(source.follower(batch["key"][shuffle]))[shuffle.argsort()]  # moved already
         query = objective.head(objective.encoder(batch["query"]))
     torch.testing.assert_close(loss.detach(), info_nce(query, key, old_queue, 0.2))
-    assert torch.equal(objective.queue, old_queue)  # not yet
+    assert torch.equal(source.keys, old_queue)  # not yet
     objective.after_step(Progress(1, 4))
-    torch.testing.assert_close(objective.queue[:8], key)
-    assert torch.equal(objective.queue[8:], old_queue[8:])
+    torch.testing.assert_close(source.keys[:8], key)
+    assert torch.equal(source.keys[8:], old_queue[8:])
     for step in (2, 3, 4):  # the oldest go first, round and round
         objective(batch)
-        fresh = objective._fresh
+        fresh = source._fresh
         objective.after_step(Progress(step, 4))
         start = 8 * (step - 1) % 24
         assert fresh is not None
-        assert torch.equal(objective.queue[start : start + 8], fresh)
+        assert torch.equal(source.keys[start : start + 8], fresh)
 
 
 def test_moco_has_no_gradient_in_the_keys() -> None:
     objective = moco()
+    assert isinstance(objective.negatives, Queue)
     items = torch.randint(0, 256, (8, 16, 16, 3), dtype=torch.uint8)
     rng = Randomness(torch.Generator().manual_seed(0), total=8)
     objective(objective.views({"items": items}, rng)).loss.backward()
-    assert all(p.grad is None for p in objective.follower.parameters())
+    assert all(p.grad is None for p in objective.negatives.follower.parameters())
 
 
 def test_split_batch_norm_normalises_part_by_part() -> None:

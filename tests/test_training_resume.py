@@ -78,17 +78,28 @@ def test_another_fingerprint_is_another_run(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("objective", ["rotation", "simclr"])
-def test_two_processes_have_the_gradients_of_one(tmp_path: Path, objective: str) -> None:
+@pytest.mark.parametrize(
+    "run",
+    [
+        "objective: rotation",
+        "objective: simclr",
+        "objective: byol, options: {hidden: 32}",
+        "objective: contrastive",
+        "objective: contrastive, options: {negatives: memory_bank}",
+        "objective: mae, encoder: vit",
+    ],
+)
+def test_two_processes_have_the_gradients_of_one(tmp_path: Path, run: str) -> None:
     """One step of plain SGD over the whole set: the weights' change is the gradient."""
     weights = []
+    shape = "{width: 16, depth: 1, heads: 2}" if "vit" in run else "{widths: [8, 16]}"
     for processes in (1, 2):
         folder = tmp_path / str(processes)
         make(folder, items=16)
         (folder / "params.yaml").write_text(
             f"training: {{precision: fp32}}\nmachine: {{processes: {processes}}}\n"
             "image:\n  source: raw\n  labels: raw\n  size: 16\n  runs:\n"
-            f"    tiny: {{objective: {objective}, encoder_options: {{widths: [8, 16]}}, epochs: 1,"
+            f"    tiny: {{{run}, encoder_options: {shape}, epochs: 1,"
             " batch_size: 16, optimizer: sgd, learning_rate: 1.0, warmup: 0.0, clip: 0.0}\n"
         )
         command = [sys.executable, "-m", "tasks", "pretrain", "tiny"]

@@ -26,6 +26,15 @@ def info_nce(query: Tensor, key: Tensor, negatives: Tensor, temperature: float) 
     return F.cross_entropy(logits, torch.zeros(len(query), dtype=torch.long, device=query.device))
 
 
+def find(query: Tensor, candidates: Tensor, which: Tensor, temperature: float) -> Tensor:
+    """InfoNCE where query (n, D)'s key is candidates (B, D)[which], and all others are negatives.
+
+    The candidates are unit vectors already.
+    """
+    with torch.autocast(query.device.type, enabled=False):
+        return F.cross_entropy(unit(query) @ candidates.T / temperature, which)  # (n, B)
+
+
 def nt_xent(first: Tensor, second: Tensor, temperature: float) -> Tensor:
     """Two views (n, D) of each item: each of the 2 B views finds its twin among all the others.
 

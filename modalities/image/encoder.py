@@ -1,4 +1,4 @@
-"""Networks that turn pictures into features, by name: `small`, or any backbone of torchvision.
+"""Networks that turn pictures into features, by name: `small`, `vit`, any backbone of torchvision.
 
 Shapes: B batch, H W height and width of the picture, C_i h_i w_i of stage i's feature map,
 D = C of the last stage, N = h w of the last stage.
@@ -40,6 +40,28 @@ class ImageEncoder(Encoder):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D): the mean over places."""
         return self.maps(x)[-1].mean((2, 3))
+
+
+class PatchEncoder(ImageEncoder):
+    """An encoder that can be shown some patches of a picture and not the others."""
+
+    patch: int  # side of a patch, in pixels (p)
+
+    def grid(self, x: Tensor) -> tuple[int, int]:
+        """How many patches a picture of (B, 3, H, W) has, down and across: h, w; N = h w."""
+        height, width = x.shape[2:]
+        if height % self.patch or width % self.patch:
+            raise UserError(
+                f"pictures of {height} x {width} pixels cannot be cut into patches of "
+                f"{self.patch}; set encoder_options.patch to a divisor"
+            )
+        return height // self.patch, width // self.patch
+
+    def patches(self, x: Tensor) -> Tensor:
+        """(B, 3, H, W) -> (B, N, 3 p p), row by row."""
+        rows, columns = self.grid(x)
+        x = x.reshape(x.shape[0], 3, rows, self.patch, columns, self.patch)
+        return x.permute(0, 2, 4, 3, 5, 1).reshape(x.shape[0], rows * columns, -1)
 
 
 class Small(ImageEncoder):
@@ -124,31 +146,37 @@ def known() -> list[str]:
     """All names that `build` knows. Imports torchvision."""
     from torchvision import models
 
-    return ["small", *(n for n in models.list_models(models) if n.startswith(FAMILIES))]
+    return [*_own(), *(n for n in models.list_models(models) if n.startswith(FAMILIES))]
+
+
+def _own() -> dict[str, Callable[..., ImageEncoder]]:
+    from modalities.image.vit import ViT
+
+    return {"small": Small, "vit": ViT}
 
 
 def build(name: str, **options: Any) -> ImageEncoder:
     """A new encoder with random weights; UserError for a name or an option that does not exist."""
-    body: Callable[..., ImageEncoder] = Small
-    if name != "small":
+    own = _own()
+    body = own.get(name, Backbone)
+    if name not in own:
         names = known()
         if name not in names:
             raise UserError(f"unknown encoder {name!r}{_nearest(name, names)}")
-        body = Backbone
     kinds = inspect.signature(body).parameters
     allowed = [key for key, p in kinds.items() if p.kind is p.KEYWORD_ONLY]
     for key in options:
         if key not in allowed:
             raise UserError(f"encoder {name}: unknown option {key!r}{_nearest(key, allowed)}")
-    return body(**_checked(name, options)) if name == "small" else body(name, **options)
+    return body(**_checked(name, options)) if name in own else body(name, **options)
 
 
 def _checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
-    """Options of `small`, whose values params.yaml cannot check."""
+    """Options of our own encoders, for callers that do not come by way of params.yaml."""
     good: dict[str, Callable[[Any], bool]] = {
         "widths": lambda v: isinstance(v, list | tuple) and v != [] and all(map(_count, v)),
-        "depth": _count,
         "stem": lambda v: v in (3, 4),
+        **dict.fromkeys(("depth", "patch", "width", "heads"), _count),
     }
     for key, value in options.items():
         if not good[key](value):

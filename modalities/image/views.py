@@ -42,3 +42,16 @@ def contrastive(
         scale=(crop, 1.0), flip=0.5, brightness=light, contrast=light, saturation=light,
         hue=0.1 * colour, jitter=0.8, grey=grey, blur=blur,
     )  # fmt: skip
+
+
+def discriminative(*, crop: float = 0.2, colour: float = 1.0, grey: float = 0.2) -> Augmentation:
+    """What two views differ by in MoCo v1 (arXiv:1911.05722): colour always changes, no blur.
+
+    `crop`: least share of the area that is kept; `colour`: strength, 1 being the paper's; `grey`:
+    probability.
+    """
+    light = 0.4 * colour
+    return Augmentation(
+        scale=(crop, 1.0), flip=0.5, brightness=light, contrast=light, saturation=light, hue=light,
+        grey=grey,
+    )  # fmt: skip

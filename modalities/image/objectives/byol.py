@@ -1,0 +1,38 @@
+"""BYOL. Grill et al. 2020, arXiv:2006.07733.
+
+Shapes: P width of the projection.
+"""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, Lt
+
+from modalities.base import Encoder
+from modalities.common.byol import SiameseObjective
+from modalities.image.views import contrastive
+
+
+class BYOL(SiameseObjective):
+    """From one view, predict how a slowly following network projects the other; no negatives.
+
+    `momentum` is tau at the start; it rises to 1 by a cosine. `hidden`: width of the hidden layers
+    of projector and predictor. Biases and norms are not decayed, as in every run. Both views have
+    the same distribution: the paper's solarisation and its unequal blur are left out.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        encoder: Encoder,
+        *,
+        projection: Annotated[int, Gt(0)] = 256,
+        hidden: Annotated[int, Gt(0)] = 4096,
+        momentum: Annotated[float, Ge(0), Lt(1)] = 0.996,
+        crop: Annotated[float, Gt(0), Le(1)] = 0.08,
+        colour: Annotated[float, Ge(0), Le(2.5)] = 1.0,
+        blur: Annotated[float, Ge(0), Le(1)] = 0.5,
+        grey: Annotated[float, Ge(0), Le(1)] = 0.2,
+    ) -> None:
+        augmentation = contrastive(crop=crop, colour=colour, blur=blur, grey=grey)
+        super().__init__(
+            encoder, augmentation, projection=projection, hidden=hidden, momentum=momentum
+        )

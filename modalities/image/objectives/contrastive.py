@@ -1,0 +1,52 @@
+"""InfoNCE with three sources of negatives. van den Oord, Li, Vinyals 2018, arXiv:1807.03748.
+
+The three are compared in He et al. 2019, arXiv:1911.05722, section 3.
+
+Shapes: B pictures, P width of the projection, N items of the data, K length of the queue.
+"""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from torch import nn
+
+from modalities.base import Encoder
+from modalities.common.heads import mlp
+from modalities.common.instance import InstanceObjective
+from modalities.common.negatives import EndToEnd, MemoryBank, Negatives, Queue
+from modalities.image.views import contrastive
+
+
+class Contrastive(InstanceObjective):
+    """A view must find its key among negatives by cosine similarity; where they come from is free.
+
+    `negatives: batch`: the keys of the B - 1 other pictures, trained end to end; `memory_bank`: the
+    N - 1 other pictures' features as they were when last seen; `queue`: K older keys by a following
+    network. `bank_momentum` moves the bank's features; `queue`, `momentum` and `splits` are MoCo's.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        encoder: Encoder,
+        *,
+        negatives: Literal["batch", "memory_bank", "queue"] = "batch",
+        temperature: Annotated[float, Gt(0)] = 0.1,
+        projection: Annotated[int, Gt(0)] = 128,
+        bank_momentum: Annotated[float, Ge(0), Lt(1)] = 0.5,
+        queue: Annotated[int, Gt(0)] = 65536,
+        momentum: Annotated[float, Ge(0), Lt(1)] = 0.999,
+        splits: Annotated[int, Gt(0)] = 8,
+        crop: Annotated[float, Gt(0), Le(1)] = 0.2,
+        colour: Annotated[float, Ge(0), Le(2.5)] = 1.0,
+        blur: Annotated[float, Ge(0), Le(1)] = 0.5,
+        grey: Annotated[float, Ge(0), Le(1)] = 0.2,
+    ) -> None:
+        head = mlp(encoder.dim, encoder.dim, projection)
+        source: Negatives = EndToEnd()
+        if negatives == "memory_bank":
+            source = MemoryBank(projection, momentum=bank_momentum)
+        elif negatives == "queue":
+            leader = nn.Sequential(encoder, head)
+            source = Queue(leader, projection, length=queue, momentum=momentum, splits=splits)
+        augmentation = contrastive(crop=crop, colour=colour, blur=blur, grey=grey)
+        super().__init__(encoder, head, source, augmentation, temperature=temperature)

@@ -1,0 +1,72 @@
+"""Masked autoencoders. He, Chen, Xie, Li, Dollar, Girshick 2021, arXiv:2111.06377.
+
+Shapes: B pictures, N patches, K visible, M masked, p side of a patch, W width of the decoder.
+"""
+
+from typing import Annotated
+
+import torch
+from annotated_types import Gt, Le, Lt, MultipleOf
+from torch import Tensor, nn
+
+from modalities.base import Batch, Objective, Randomness, Step
+from modalities.common.masking import divide, pick
+from modalities.common.transformer import positions, start, transformer
+from modalities.image.encoder import PatchEncoder
+from modalities.image.views import contrastive
+
+LEVEL = 1 / (255 * 0.225)  # one level of grey of a normalised picture
+
+
+class MAE(Objective):
+    """Paint the patches that the encoder was not shown.
+
+    `mask`: share of each picture's patches that are hidden, drawn anew for every picture. The
+    encoder sees the others only; a light decoder sees their features, and at each masked place a
+    token that is the same everywhere, but for its position. Judge the encoder by fine-tuning too.
+    """
+
+    def __init__(
+        self,
+        encoder: PatchEncoder,
+        *,
+        mask: Annotated[float, Gt(0), Lt(1)] = 0.75,
+        width: Annotated[int, Gt(0), MultipleOf(32)] = 96,
+        depth: Annotated[int, Gt(0)] = 2,
+        crop: Annotated[float, Gt(0), Le(1)] = 0.2,
+    ) -> None:
+        super().__init__()
+        self.encoder: PatchEncoder = encoder
+        self.mask, self.width = mask, width
+        self.enter = nn.Linear(encoder.dim, width)
+        self.hidden = nn.Parameter(torch.randn(width) * 0.02)  # what stands at a masked place
+        self.decoder = transformer(width, depth, heads=width // 32)
+        self.leave = nn.Linear(width, 3 * encoder.patch**2)
+        start(self.enter)
+        start(self.leave)
+        self.augmentation = contrastive(crop=crop, colour=0.0, blur=0.0, grey=0.0)
+
+    def views(self, batch: Batch, rng: Randomness) -> Batch:
+        image = self.augmentation(batch["items"], rng)  # (B, 3, H, W)
+        rows, columns = self.encoder.grid(image)
+        visible, masked = divide(rng.uniform(rows * columns), self.mask)  # (B, K), (B, M)
+        return {"image": image, "visible": visible, "masked": masked}
+
+    def forward(self, batch: Batch) -> Step:
+        image, visible, masked = batch["image"], batch["visible"], batch["masked"]
+        place = positions(*self.encoder.grid(image), self.width, image.device)  # (N, W)
+        seen = self.enter(self.encoder.tokens(image, visible)) + place[visible]  # (B, K, W)
+        tokens = torch.cat([seen, self.hidden + place[masked]], 1)  # positions tell their order
+        painted = self.leave(self.decoder(tokens)[:, visible.shape[1] :])  # (B, M, 3 p p)
+        target = normalised(pick(self.encoder.patches(image), masked))
+        return Step((painted.float() - target).square().mean())
+
+
+def normalised(patches: Tensor) -> Tensor:
+    """(B, M, 3 p p): each patch less its mean, by its standard deviation.
+
+    A patch that is flat but for rounding must not become noise, hence the level of grey.
+    """
+    centred = patches - patches.mean(2, keepdim=True)
+    variance: Tensor = patches.var(2, keepdim=True)
+    return centred / (variance + LEVEL**2).sqrt()

@@ -1,0 +1,41 @@
+"""MoCo. He, Fan, Wu, Xie, Girshick 2019, arXiv:1911.05722.
+
+Shapes: P width of the projection, K length of the queue.
+"""
+
+from typing import Annotated
+
+from annotated_types import Ge, Gt, Le, Lt
+from torch import nn
+
+from modalities.base import Encoder
+from modalities.common.instance import InstanceObjective
+from modalities.common.negatives import Queue
+from modalities.image.views import discriminative
+
+
+class MoCoV1(InstanceObjective):
+    """A view must find its twin, seen by a slowly following network, among a queue of older keys.
+
+    The head is one linear layer; views differ by crop, colour, grey and flip, and are not blurred.
+    A queue should hold a small share of the data only.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        encoder: Encoder,
+        *,
+        queue: Annotated[int, Gt(0)] = 65536,
+        momentum: Annotated[float, Ge(0), Lt(1)] = 0.999,
+        temperature: Annotated[float, Gt(0)] = 0.07,
+        projection: Annotated[int, Gt(0)] = 128,
+        splits: Annotated[int, Gt(0)] = 8,
+        crop: Annotated[float, Gt(0), Le(1)] = 0.2,
+        colour: Annotated[float, Ge(0), Le(2.5)] = 1.0,
+        grey: Annotated[float, Ge(0), Le(1)] = 0.2,
+    ) -> None:
+        head = nn.Linear(encoder.dim, projection)
+        leader = nn.Sequential(encoder, head)
+        source = Queue(leader, projection, length=queue, momentum=momentum, splits=splits)
+        augmentation = discriminative(crop=crop, colour=colour, grey=grey)
+        super().__init__(encoder, head, source, augmentation, temperature=temperature)
