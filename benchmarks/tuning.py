@@ -1,12 +1,13 @@
 """docs/TUNING.md: the settings of the default pipeline, chosen again on validation.
 
-    glean run ingest-image && python -m benchmarks.tuning
+    glean run ingest-image && python -m benchmarks.tuning [first] [second] [scratch]
 
 Every candidate is scored on the validation split at a few labels per class, with pretraining seeds
-and label draws other than those of the default pipeline; the test split is not opened. About a
-quarter of an hour on 2 cores.
+and label draws other than those of the default pipeline; the test split is not opened. About
+half an hour on 2 cores.
 """
 
+import sys
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,39 +27,47 @@ BUDGETS = (5, 50)
 SCRATCH = [
     {"rate": rate, "steps": steps} for steps in (300, 600, 1200) for rate in (0.005, 0.015, 0.03)
 ]
-PRETRAINING: list[tuple[str, dict[str, Any]]] = [
-    ("rotation", {}),
-    ("rotation", {"learning_rate": 0.005}),
-    ("rotation", {"learning_rate": 0.02}),
-    ("rotation", {"options": {"crop": 0.25}}),
-    ("moco_v2", {}),
-    ("moco_v2", {"learning_rate": 0.003}),
-    ("moco_v2", {"learning_rate": 0.012}),
-    ("moco_v2", {"options": {"crop": 0.2, "grey": 0.2, "temperature": 0.2}}),
-    ("moco_v2", {"options": {"crop": 0.6}}),
-    ("moco_v2", {"options": {"temperature": 0.2}}),
+# Settings that a candidate does not name are those of the run in params.yaml.
+FIRST: list[tuple[str, dict[str, Any]]] = [
+    ("rotation", {"learning_rate": 0.01, "crop": 0.5}),
+    ("rotation", {"learning_rate": 0.005, "crop": 0.5}),
+    ("rotation", {"learning_rate": 0.02, "crop": 0.5}),
+    ("rotation", {"learning_rate": 0.01, "crop": 0.25}),
+    ("moco_v2", {"learning_rate": 0.006, "crop": 0.4, "grey": 0.4, "temperature": 0.1}),
+    ("moco_v2", {"learning_rate": 0.003, "crop": 0.4, "grey": 0.4, "temperature": 0.1}),
+    ("moco_v2", {"learning_rate": 0.012, "crop": 0.4, "grey": 0.4, "temperature": 0.1}),
+    ("moco_v2", {"learning_rate": 0.006, "crop": 0.2, "grey": 0.2, "temperature": 0.2}),
+    ("moco_v2", {"learning_rate": 0.006, "crop": 0.6, "grey": 0.4, "temperature": 0.1}),
+    ("moco_v2", {"learning_rate": 0.006, "crop": 0.4, "grey": 0.4, "temperature": 0.2}),
 ]
-PAGE = """# How the default settings were chosen
+SECOND: list[tuple[str, dict[str, Any]]] = [
+    ("rotation", {"learning_rate": 0.02, "crop": 0.25}),
+    ("rotation", {"learning_rate": 0.02, "crop": 0.35}),
+    ("rotation", {"learning_rate": 0.04, "crop": 0.25}),
+    ("rotation", {"learning_rate": 0.04, "crop": 0.5}),
+]
+HEAD = f"""# How the default settings were chosen
 
-Written by `python -m benchmarks.tuning`; only the words are typed by hand. Accuracies in per cent
-on the validation split of the default Playroom: mean and, in brackets, lowest and highest.
-Pretraining seeds {seeds} and label draws of their own, none of them those of the default pipeline;
-the test split is not opened. The default pipeline's own settings are the first line of each method.
-
-## Pretraining
-
-Linear probe at 5 and 50 labels per class, {draws} label draws for each of {count} seeds.
-
-{pretraining}
-
-## Training from scratch
-
-{draws} label draws; the best checkpoint on validation, as in the pipeline (that it is also what is
-shown here flatters all lines alike). `steps` is the most that a training may take. The default
-pipeline tries 0.005 and 0.015 and has as many steps as fit in its five minutes.
-
-{scratch}
+Written by `python -m benchmarks.tuning`, a part at a time; only the words are typed by hand.
+Accuracies in per cent on the validation split of the default Playroom: mean and, in brackets,
+lowest and highest. Pretraining seeds {" and ".join(map(str, SEEDS))} and label draws of their own,
+none of them those of the default pipeline; the test split is not opened.
 """
+PARTS = {
+    "first": f"""## Pretraining
+
+Linear probe at 5 and 50 labels per class, {DRAWS} label draws for each of {len(SEEDS)} seeds.
+""",
+    "second": """## Pretraining, around the best of these
+
+The same, once more.
+""",
+    "scratch": f"""## Training from scratch
+
+{DRAWS} label draws; the best checkpoint on validation, as in the pipeline (that it is also what is
+shown here flatters all lines alike). `steps` is the most that a training may take.
+""",
+}
 
 
 @dataclass
@@ -141,8 +150,9 @@ def pretraining(run: str, change: dict[str, Any], seed: int) -> Scores:
 
     params = load()
     was = params.image.runs[run]
-    options = was.options | change.get("options", {})
-    changed = was.model_copy(update=change | {"options": options, "seed": seed})
+    options = was.options | {k: v for k, v in change.items() if k != "learning_rate"}
+    update = {"options": options, "learning_rate": change["learning_rate"], "seed": seed}
+    changed = was.model_copy(update=update)
     params.image.runs[run] = changed
     whole, scores = data(), Scores()
     objective = construct(params, run)
@@ -159,36 +169,50 @@ def pretraining(run: str, change: dict[str, Any], seed: int) -> Scores:
     return scores
 
 
-def words(change: dict[str, Any]) -> str:
-    flat = {k: v for k, v in change.items() if k != "options"} | change.get("options", {})
-    return ", ".join(f"{key} {value}" for key, value in flat.items()) or "as it is"
+def pretrained(candidates: list[tuple[str, dict[str, Any]]]) -> str:
+    """The table of some candidates, in Markdown."""
+    from joblib import Parallel, delayed
+
+    jobs = [delayed(pretraining)(*each, seed) for each in candidates for seed in SEEDS]
+    found = iter(Parallel(n_jobs=2, verbose=10)(jobs))
+    rows = []
+    for run, change in candidates:
+        both = Scores()
+        for scores in (next(found) for _ in SEEDS):
+            for budget, values in scores.found.items():
+                both.found.setdefault(budget, []).extend(values)
+        words = ", ".join(f"{key} {value}" for key, value in change.items())
+        rows.append([run, words, *both.cells()])
+    return lines(["run", "settings", *(f"{budget} per class" for budget in BUDGETS)], rows)
+
+
+def from_scratch() -> str:
+    """The table of all trainings from scratch, in Markdown."""
+    from joblib import Parallel, delayed
+
+    found = Parallel(n_jobs=2, verbose=10)(delayed(scratch)(each) for each in SCRATCH)
+    rows = [
+        [str(each["rate"]), str(each["steps"]), *scores.cells()]
+        for each, scores in zip(SCRATCH, found, strict=True)
+    ]
+    heads = ["learning rate", "steps", *(f"{budget} per class" for budget in BUDGETS)]
+    return lines(heads, rows)
 
 
 def main() -> None:
-    from joblib import Parallel, delayed
-
-    jobs = [delayed(pretraining)(*each, seed) for each in PRETRAINING for seed in SEEDS]
-    jobs += [delayed(scratch)(candidate) for candidate in SCRATCH]
-    found = Parallel(n_jobs=2, verbose=10)(jobs)
-    head = [f"{budget} per class" for budget in BUDGETS]
-    rows = []
-    for number, (run, change) in enumerate(PRETRAINING):
-        both = Scores()
-        for scores in found[number * len(SEEDS) : (number + 1) * len(SEEDS)]:
-            for budget, values in scores.found.items():
-                both.found.setdefault(budget, []).extend(values)
-        rows.append([run, words(change), *both.cells()])
-    baseline = [
-        [str(c["rate"]), str(c["steps"]), *scores.cells()]
-        for c, scores in zip(SCRATCH, found[len(PRETRAINING) * len(SEEDS) :], strict=True)
-    ]
-    page = PAGE.format(
-        seeds=" and ".join(map(str, SEEDS)), count=len(SEEDS), draws=DRAWS,
-        pretraining=lines(["run", "changed", *head], rows),
-        scratch=lines(["learning rate", "steps", *head], baseline),
-    )  # fmt: skip
-    TARGET.write_text(page, "utf-8")
-    print(page)
+    """All parts, or those that are named; the page keeps the others as they are."""
+    ways = {
+        "first": lambda: pretrained(FIRST),
+        "second": lambda: pretrained(SECOND),
+        "scratch": from_scratch,
+    }
+    page = TARGET.read_text("utf-8") if TARGET.exists() else ""
+    parts = {part.split("\n")[0]: part.rstrip() for part in page.split("\n## ")[1:]}
+    for name in sys.argv[1:] or ways:
+        text = PARTS[name].removeprefix("## ")
+        parts[text.split("\n")[0]] = f"{text}\n{ways[name]()}"
+    kept = [parts[t] for each in PARTS.values() if (t := each[3:].split("\n")[0]) in parts]
+    TARGET.write_text("\n## ".join([HEAD, *(f"{part}\n" for part in kept)]), "utf-8")
 
 
 if __name__ == "__main__":

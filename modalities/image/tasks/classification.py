@@ -56,7 +56,7 @@ class Classification(Task):
             0.001, 0.003,
         ],
         scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.005, 0.015,
+            0.015, 0.03,
         ],
         scratch_factor: Annotated[float, Ge(1)] = 3.0,
         epochs: Annotated[int, Gt(0)] = 150,
