@@ -70,8 +70,8 @@ def bare(setting: dict[str, Any]) -> Iterator[int]:
     import torch
 
     from modalities.base import Randomness
+    from modalities.common.optim import optimizer
     from tasks import memory
-    from tasks.optim import optimizer
 
     memory.keep()
 

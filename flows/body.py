@@ -15,6 +15,7 @@ from flows.artifacts import LogLines, Publisher
 from flows.dvc_graph import Stage
 from modalities.items import UserError
 from tasks.channel import parse
+from tasks.stage import cost_file
 
 
 class Body:
@@ -52,7 +53,7 @@ class Body:
         seconds = time.monotonic() - started
         self._end(how, seconds, "")
         if how == "restored":  # what it cost when it was last computed here is of another result
-            (self.root / selection.cost_file(name)).unlink(missing_ok=True)
+            (self.root / cost_file(name)).unlink(missing_ok=True)
         if how == "ran":
             return Completed(message=f"ran in {seconds:.1f} s")
         where = {"restored": "restored from the run cache", "unchanged": "unchanged"}

@@ -1,7 +1,9 @@
 """What `glean run`, `status` and `serve` do. Prefect is imported only when something has to run."""
 
+import asyncio
 import signal
 import sys
+from contextlib import suppress
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -152,6 +154,8 @@ def serve(root: Path, cron: str | None, *, out: Console) -> None:
     found = _server(root, out)
     for line in zombies.reap(root, found.api):
         out.print(line, markup=False)
+    from prefect.exceptions import TerminationSignal
+    from prefect.runner import Runner
     from prefect.types.entrypoint import EntrypointType
 
     from flows.pipeline import pipeline
@@ -164,12 +168,24 @@ def serve(root: Path, cron: str | None, *, out: Console) -> None:
     out.print(
         f"on demand: PREFECT_API_URL={found.api} {bin_} deployment run '{name}'", markup=False
     )
-    pipeline.serve(
-        name=DEPLOYMENT,
-        cron=cron,
-        limit=1,  # one checkout, one run at a time
-        print_starting_message=False,
-        entrypoint_type=EntrypointType.MODULE_PATH,
+    runner = Runner(name=DEPLOYMENT, limit=1)  # one checkout, one run at a time
+    deployment = runner.add_flow(
+        pipeline, name=DEPLOYMENT, cron=cron, entrypoint_type=EntrypointType.MODULE_PATH
+    )
+    _refuse_unknown(found.api, str(deployment))
+    with suppress(KeyboardInterrupt, TerminationSignal):
+        asyncio.run(runner.start())
+
+
+def _refuse_unknown(api: str, deployment: str) -> None:
+    """Prefect lets misspelt parameters pass, and the run then crashes."""
+    path = f"/deployments/{deployment}"
+    schema = server.call(api, path)["parameter_openapi_schema"]
+    server.call(
+        api,
+        path,
+        {"parameter_openapi_schema": schema | {"additionalProperties": False}},
+        method="PATCH",
     )
 
 

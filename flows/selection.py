@@ -10,7 +10,7 @@ from flows import dvc_graph
 from flows.dvc_graph import Stage
 from modalities.items import UserError
 from tasks.params import MODALITIES, Params, nearest
-from tasks.stage import COSTS
+from tasks.stage import cost_file
 
 LOGS = Path(".gleaner/logs")
 
@@ -76,11 +76,6 @@ def urgency(root: Path, stages: Sequence[Stage]) -> dict[str, float]:
             if name in after:
                 after[name] = max(after[name], after[stage.name])
     return after
-
-
-def cost_file(stage: str) -> Path:
-    """Where a stage leaves what it cost."""
-    return COSTS / f"{stage.replace('/', '_')}.json"
 
 
 def cost(root: Path, stage: str) -> float | None:

@@ -50,11 +50,13 @@ class Server:
         return f"{self.page}/api"
 
 
-def call(api: str, path: str, body: Any = None, timeout: float = 5.0) -> Any:
-    """GET, or POST when there is a body; the JSON that comes back."""
+def call(
+    api: str, path: str, body: Any = None, timeout: float = 5.0, method: str | None = None
+) -> Any:
+    """GET, or POST when there is a body, or `method`; the JSON that comes back."""
     data = None if body is None else json.dumps(body).encode()
     request = urllib.request.Request(
-        f"{api}{path}", data=data, headers={"Content-Type": "application/json"}
+        f"{api}{path}", data, headers={"Content-Type": "application/json"}, method=method
     )
     for pause in (0.2, 1.0, 3.0, None):
         try:

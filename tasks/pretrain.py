@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 MODELS = Path("models")
 ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("training", "batches", "optim", "monitor", "pretrain")
+SOURCES = ("training", "batches", "monitor", "pretrain")
 PROBE = 512  # items on which the encoder's health is watched
 
 

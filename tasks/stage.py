@@ -37,6 +37,11 @@ def output(folder: Path) -> Iterator[Path]:
     part.rename(folder)
 
 
+def cost_file(stage: str) -> Path:
+    """Where a stage leaves what it cost."""
+    return COSTS / f"{stage.replace('/', '_')}.json"
+
+
 def write_json(path: Path, value: Any) -> None:
     """Write JSON atomically and always in the same order."""
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
@@ -72,6 +77,6 @@ def run_stage(name: str, body: Callable[[Channel], None]) -> int:
     seconds = time.monotonic() - started
     COSTS.mkdir(parents=True, exist_ok=True)
     cost = {"seconds": round(seconds, 2), "peak_mb": round(peak_mb(), 1), "ended": time.time()}
-    write_json(COSTS / f"{name.replace('/', '_')}.json", {"stage": name, **cost})
+    write_json(cost_file(name), {"stage": name, **cost})
     channel.log(f"{name}: done in {seconds:.1f} s, peak memory {cost['peak_mb']:.0f} MB")
     return 0

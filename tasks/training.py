@@ -24,11 +24,11 @@ from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Progress, Randomness, Step, Tell, UserError
 from modalities.common import norm
+from modalities.common.optim import optimizer, rate
 from tasks import memory
 from tasks.batches import Order, loader, mixed, seed_torch
 from tasks.checkpoints import Checkpoints
 from tasks.monitor import Clock, Silence, diagnose, health
-from tasks.optim import optimizer, rate
 
 Row = dict[str, float]  # one point of every curve
 

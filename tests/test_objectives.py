@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from modalities.base import Batch, Encoder, Objective, Progress, Randomness, Step
-from tasks.optim import optimizer
+from modalities.common.optim import optimizer
 from tasks.params import load
 from tasks.pretrain import construct
 

@@ -84,7 +84,9 @@ def test_a_trigger_with_parameters(served: Path) -> None:
     assert run["state"]["name"] == "Cached", run["state"]
 
 
-@pytest.mark.parametrize("wrong", [{"jobs": -1}, {"only": "smell"}, {"force": "perhaps"}])
+@pytest.mark.parametrize(
+    "wrong", [{"jobs": -1}, {"only": "smell"}, {"force": "perhaps"}, {"target": ["report"]}]
+)
 def test_wrong_parameters_are_refused_before_a_run_exists(
     served: Path, wrong: dict[str, Any]
 ) -> None:

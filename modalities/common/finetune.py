@@ -23,6 +23,7 @@ from torch.nn import functional as F
 from modalities.base import Encoder, EncoderFactory, Randomness
 from modalities.common.frozen import Setting
 from modalities.common.linear import Linear, LinearProbe
+from modalities.common.optim import AdamW
 from modalities.common.problem import Fitted, Method, Pick, Told, accuracy, seed_of
 
 
@@ -144,17 +145,14 @@ class FineTuning(Method):
         recipe, train = self.recipe, told.train
         steps, batch = recipe.steps(len(train)), recipe.batch(len(train))
         model = self._model(told, start)
-        optimizer = torch.optim.AdamW(
-            model.parameters(), rate, weight_decay=recipe.weight_decay, fused=True
-        )
+        optimizer = AdamW(model.parameters(), rate, recipe.weight_decay)
         generator = torch.Generator().manual_seed(seed_of(told.seed, "augmentation"))
         rng = Randomness(generator, total=batch, device=self.setting.device)
         best = self._look(model, told.val, 0)
         looks = {math.ceil(steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
         missed = 0
         for step, at in enumerate(batches(len(train), batch, steps, seed_of(told.seed, "order"))):
-            for group in optimizer.param_groups:
-                group["lr"] = rate * recipe.rate(step, steps)
+            optimizer.lr = rate * recipe.rate(step, steps)
             self._step(model, optimizer, train.part(at), rng)
             if step + 1 in looks:
                 trial = self._look(model, told.val, step + 1)
@@ -164,9 +162,7 @@ class FineTuning(Method):
                     break
         return best
 
-    def _step(
-        self, model: nn.Module, optimizer: torch.optim.Optimizer, pick: Pick, rng: Randomness
-    ) -> None:
+    def _step(self, model: nn.Module, optimizer: AdamW, pick: Pick, rng: Randomness) -> None:
         model.train()
         x = self.setting.augment(self.setting.batch(pick.items, pick.at), rng)
         labels = torch.from_numpy(pick.labels).to(x.device)

@@ -11,7 +11,7 @@ from typing import Any
 
 from tasks.params import MODALITIES, Params
 from tasks.results import Place, places, read, read_json
-from tasks.stage import COSTS
+from tasks.stage import cost_file
 
 SPLITS = ("train", "val", "test")
 
@@ -157,7 +157,7 @@ def _by_run(found: list[Place]) -> list[Place]:
 
 
 def _cost(stage: str) -> dict[str, Any]:
-    cost = read_json(COSTS / f"{stage.replace('/', '_')}.json")
+    cost = read_json(cost_file(stage))
     if cost is None:
         return {"stage": stage, "state": "restored", "seconds": None, "peak_mb": None}
     seconds, peak = cost["seconds"], cost["peak_mb"]

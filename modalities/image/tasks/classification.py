@@ -33,10 +33,9 @@ class Classification(Task):
     """Linear probe, k-NN and fine-tuning of an encoder, and the controls, at every budget.
 
     Random weights get learning rates of their own, as many of them, and `scratch_factor` times the
-    steps; augmentation, schedule, batch and weight decay are the same. On the default Playroom (12
-    classes, 32 px) random weights want 0.01 or so; at 5 labels per class 300 steps give 0.45 and
-    800 give 0.49, at 50 per class 300 give 0.79 and 600 give 0.87 (3 draws each): raise `max_steps`
-    where time allows.
+    steps; augmentation, schedule, batch and weight decay are the same. The defaults were chosen on
+    validation (docs/TUNING.md), within the time that the default run has; with 50 labels per class
+    and more, more steps than these still help: raise `max_steps` where time allows.
     """
 
     def __init__(  # noqa: PLR0913
@@ -60,9 +59,9 @@ class Classification(Task):
             0.005, 0.015,
         ],
         scratch_factor: Annotated[float, Ge(1)] = 3.0,
-        epochs: Annotated[int, Gt(0)] = 100,
+        epochs: Annotated[int, Gt(0)] = 150,
         min_steps: Annotated[int, Gt(0)] = 40,
-        max_steps: Annotated[int, Gt(0)] = 100,
+        max_steps: Annotated[int, Gt(0)] = 200,
         batch_size: Annotated[int, Gt(1)] = 48,
         weight_decay: Annotated[float, Ge(0)] = 0.01,
         smoothing: Annotated[float, Ge(0), Le(0.9)] = 0.1,
