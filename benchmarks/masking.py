@@ -13,10 +13,10 @@ from torch import Tensor
 
 from modalities.base import Randomness
 from modalities.common.masking import pick
+from modalities.common.optim import optimizer
 from modalities.image.encoder import build
 from modalities.image.objectives.mae import MAE
 from modalities.image.vit import ViT
-from tasks.optim import optimizer
 
 BATCH = 64
 
