@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from benchmarks import step, training
+from benchmarks import masking, step, training
 
 TINY = {"size": 32, "batch": 8, "threads": 1, "seconds": 0.2}
 
@@ -27,3 +27,9 @@ def test_lightly_has_a_rate_in_a_process_of_its_own() -> None:
 def test_the_default_setting_is_among_the_choices() -> None:
     assert sum("default" in name for name in training.CHOICES) == 1
     assert all(set(setting) <= set(step.DEFAULT) for setting in training.CHOICES.values())
+
+
+def test_masking_has_a_table() -> None:
+    table = masking.main(1, (16,), width=32, depth=1, heads=2)
+    assert len(table.splitlines()) == 4
+    assert "16 px, bf16" in table

@@ -15,6 +15,7 @@ from modalities.base import Batch, Objective, Progress, Step
 from modalities.common.byol import momentum_at, regression
 from modalities.common.contrast import find, unit
 from modalities.common.negatives import EndToEnd, MemoryBank, Queue
+from modalities.common.optim import optimizer
 from modalities.image import prepare
 from modalities.image.objectives.byol import BYOL
 from modalities.image.objectives.contrastive import Contrastive
@@ -23,7 +24,6 @@ from modalities.image.objectives.moco_v1 import MoCoV1
 from modalities.image.objectives.moco_v2 import MoCoV2
 from tasks.checkpoints import Checkpoints
 from tasks.monitor import Silence, diagnose, health
-from tasks.optim import optimizer
 from tasks.training import Plan, train
 
 torch.set_num_threads(1)

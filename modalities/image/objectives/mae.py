@@ -32,7 +32,7 @@ class MAE(Objective):
         *,
         mask: Annotated[float, Gt(0), Lt(1)] = 0.75,
         width: Annotated[int, Gt(0), MultipleOf(32)] = 96,
-        depth: Annotated[int, Gt(0)] = 2,
+        depth: Annotated[int, Gt(0)] = 1,
         crop: Annotated[float, Gt(0), Le(1)] = 0.2,
     ) -> None:
         super().__init__()
