@@ -26,7 +26,7 @@ PLAYROOM = """
 ## The default Playroom
 
 `make run`: 12 categories, 100 labelled and 400 unlabelled pictures each, 32 px, two cores, no GPU.
-Training from scratch gets at most 450 steps here, three times those of a pretrained encoder, and
+Training from scratch gets at most 390 steps here, three times those of a pretrained encoder, and
 still gains from more (the section below), most of all at 50 labels per class and above.
 
 {table}
@@ -40,8 +40,8 @@ All protocols of the runs and of the control with random weights:
 LONGER = """
 ### Where steps are plentiful
 
-Within the default run's five minutes training from scratch gets at most 450 steps and a pretrained
-encoder 150. Here both get up to 1,000 (the best checkpoint on validation is kept), so that neither
+Within the default run's five minutes training from scratch gets at most 390 steps and a pretrained
+encoder 130. Here both get up to 1,000 (the best checkpoint on validation is kept), so that neither
 is short of them; a difference that is gone here was one of time, not of what was learnt:
 
 {longer}

@@ -61,7 +61,7 @@ class Classification(Task):
         scratch_factor: Annotated[float, Ge(1)] = 3.0,
         epochs: Annotated[int, Gt(0)] = 150,
         min_steps: Annotated[int, Gt(0)] = 40,
-        max_steps: Annotated[int, Gt(0)] = 150,
+        max_steps: Annotated[int, Gt(0)] = 130,
         batch_size: Annotated[int, Gt(1)] = 48,
         weight_decay: Annotated[float, Ge(0)] = 0.01,
         smoothing: Annotated[float, Ge(0), Le(0.9)] = 0.1,
