@@ -1,15 +1,16 @@
 """Colour as lightness and two opponent axes: CIE Lab of sRGB pictures; bins of its ab plane.
 
-The bins are those of Zhang, Isola, Efros 2016 (arXiv:1603.08511). Shapes: B pictures, H W height
-and width, Q = 313 bins, K nearest bins. RGB in [0, 1]; L in [0, 100]; white is that of D65.
+The bins are those of Zhang, Isola, Efros 2016 (arXiv:1603.08511). RGB is in [0, 1], L in [0, 100];
+white is that of D65. Shapes: B pictures, H W height and width, Q = 313 bins, K nearest ones.
 """
 
 from functools import cache
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
-STEP, EXTENT, BINS = 10, 110, 313  # of the grid in ab; of bins
+STEP, REACH, BINS = 10, 11, 313  # of the grid in ab; points of it each way; those in gamut
+SIDE = 2 * REACH + 1
 LINEAR = (
     (0.4124564, 0.3575761, 0.1804375),
     (0.2126729, 0.7151522, 0.0721750),
@@ -63,31 +64,59 @@ def bins() -> Tensor:
         for end in (0.0, 1.0)
     ]
     shown = to_lab(torch.cat(faces).T[None, :, :, None])[0, 1:, :, 0].T  # (6 x 33 x 33, 2)
-    line = torch.arange(-EXTENT, EXTENT + 1, STEP, dtype=torch.float64)
+    line = torch.arange(-REACH, REACH + 1, dtype=torch.float64) * STEP
     grid = torch.cartesian_prod(line, line)
     found = grid[torch.cdist(grid, shown).amin(1) <= STEP * 2**0.5]
     assert len(found) == BINS, f"{len(found)} bins of ab, not {BINS}"
     return found.float()
 
 
-def encode(ab: Tensor, points: Tensor, nearest: int, sigma: float) -> tuple[Tensor, Tensor]:
-    """(B, 2, H, W) -> the nearest bins (B, K, H, W), nearest first, and the shares of the colour.
+class Palette(nn.Module):
+    """The bins on a device; what a colour is in terms of them, and back."""
 
-    Shares follow a Gaussian of the distance with deviation `sigma`, and sum to 1. points: (Q, 2).
+    def __init__(self, nearest: int = 10, sigma: float = 5.0) -> None:
+        """A colour is shared among its `nearest` bins (K), by a Gaussian of deviation `sigma`."""
+        super().__init__()
+        self.nearest, self.sigma = nearest, sigma
+        self.register_buffer("points", bins().clone(), persistent=False)
+        self.register_buffer("candidates", _candidates(nearest), persistent=False)
+        self.points: Tensor  # (Q, 2)
+        self.candidates: Tensor  # (G, M)
+
+    def encode(self, ab: Tensor) -> tuple[Tensor, Tensor]:
+        """(B, 2, H, W) -> the nearest bins (B, K, H, W), nearest first, and their shares.
+
+        Shares follow the Gaussian of a bin's distance and sum to 1.
+        """
+        ab = ab.permute(0, 2, 3, 1)  # (B, H, W, 2)
+        row, column = (ab / STEP).round().long().clamp(-REACH, REACH).add(REACH).unbind(3)
+        close = self.candidates[row * SIDE + column]  # (B, H, W, M)
+        far = (self.points[close] - ab[..., None, :]).square().sum(4)
+        square, which = far.topk(self.nearest, dim=3, largest=False)
+        share = torch.softmax(square / (-2 * self.sigma**2), 3)
+        return close.gather(3, which).permute(0, 3, 1, 2), share.permute(0, 3, 1, 2)
+
+    def annealed_mean(self, scores: Tensor, temperature: float = 0.38) -> Tensor:
+        """(B, Q, H, W) scores (logits) of the bins -> one colour each, (B, 2, H, W).
+
+        The mean of the distribution made sharper: of p^(1/T), normalised. T = 1 is the mean, which
+        is dull; T -> 0 the mode, which is patchy.
+        """
+        with torch.autocast(scores.device.type, enabled=False):
+            sharp = torch.softmax(scores.float() / temperature, 1)
+            return torch.einsum("bqhw,qc->bchw", sharp, self.points)
+
+
+@cache
+def _candidates(nearest: int) -> Tensor:
+    """(G, M): where to look for the `nearest` bins of what rounds to each point of the grid.
+
+    A colour is at most half a diagonal from its point, so its bins are at most a diagonal further
+    from the point than the point's own `nearest`. M is what the bins need, of which the point is
+    one, whatever colour sRGB can show.
     """
-    a, b = ab.permute(0, 2, 3, 1).unbind(3)
-    far = (a[..., None] - points[:, 0]).square() + (b[..., None] - points[:, 1]).square()
-    square, found = far.topk(nearest, dim=3, largest=False)  # (B, H, W, K)
-    share = torch.softmax(square / (-2 * sigma**2), 3)
-    return found.permute(0, 3, 1, 2), share.permute(0, 3, 1, 2)
-
-
-def annealed_mean(scores: Tensor, points: Tensor, temperature: float = 0.38) -> Tensor:
-    """(B, Q, H, W) scores (logits) of the bins (Q, 2) -> one colour each, (B, 2, H, W).
-
-    The mean of the distribution made sharper: of p^(1/T), normalised. T = 1 is the mean, which is
-    dull; T -> 0 the mode, which is patchy.
-    """
-    with torch.autocast(scores.device.type, enabled=False):
-        sharp = torch.softmax(scores.float() / temperature, 1)
-        return torch.einsum("bqhw,qc->bchw", sharp, points)
+    line = torch.arange(-REACH, REACH + 1, dtype=torch.float32) * STEP
+    grid, points = torch.cartesian_prod(line, line), bins()
+    limit = torch.cdist(points, points).kthvalue(nearest, 1, keepdim=True)[0] + STEP * 2**0.5
+    most = int((torch.cdist(points, points) <= limit + 1e-3).sum(1).max())
+    return torch.cdist(grid, points).topk(most, largest=False)[1]

@@ -12,12 +12,10 @@ from torch import Tensor, nn
 from modalities.base import Batch, Objective, Progress, Randomness, Step
 from modalities.common import distributed
 from modalities.common.augmentation import MEAN, STD
-from modalities.image.colour import BINS, annealed_mean, bins, encode, to_lab
+from modalities.image.colour import BINS, Palette, to_lab
 from modalities.image.dense import Dense, fine
 from modalities.image.encoder import ImageEncoder
 from modalities.image.views import contrastive
-
-NEAREST, SIGMA = 10, 5.0  # bins that share a colour; of the Gaussian by which they do
 
 
 class Colorization(Objective):
@@ -25,7 +23,7 @@ class Colorization(Objective):
 
     A place is `cell` x `cell` pixels, whose colours are averaged and shared among the nearest bins.
     Rare ones weigh more: w = ((1 - uniform) p + uniform / Q)^-1 of the nearest bin, scaled such
-    that E_p[w] = 1. p, how often each bin occurs, is uniform in the first step and moves after each:
+    that E_p[w] = 1. p, how often each bin occurs, is uniform in the first step, moves after each:
     the mean of all batches, from 1 / (1 - `momentum`) of them on one that forgets at that rate.
     `crop`: least share of the area that is kept.
     """
@@ -42,11 +40,9 @@ class Colorization(Objective):
         super().__init__()
         self.encoder: ImageEncoder = encoder
         self.cell, self.uniform, self.momentum = cell, uniform, momentum
-        self.head = Dense(encoder, BINS, cell=cell)
-        self.register_buffer("points", bins().clone(), persistent=False)
+        self.head, self.palette = Dense(encoder, BINS, cell=cell), Palette()
         self.register_buffer("often", torch.full((BINS,), 1 / BINS))
         self.register_buffer("seen", torch.zeros(()))
-        self.points: Tensor  # (Q, 2)
         self.often: Tensor  # (Q,), p
         self.seen: Tensor  # batches in p
         self._fresh: Tensor | None = None
@@ -58,7 +54,7 @@ class Colorization(Objective):
         lab = to_lab((image * std + mean).clamp(0, 1))
         size = fine((image.shape[2], image.shape[3]), self.cell)
         ab = nn.functional.adaptive_avg_pool2d(lab[:, 1:], size)
-        nearest, share = encode(ab, self.points, NEAREST, SIGMA)  # (B, K, h, w)
+        nearest, share = self.palette.encode(ab)  # (B, K, h, w)
         grey = (lab[:, :1] / 100 - mean) / std  # (B, 3, H, W), as a picture with no colour
         grey = grey.contiguous(memory_format=torch.channels_last)
         return {"image": grey, "nearest": nearest, "share": share}
@@ -82,7 +78,7 @@ class Colorization(Objective):
     @torch.no_grad()
     def colours(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) grey -> (B, 2, h, w): the ab that are painted."""
-        return annealed_mean(self.scores(image), self.points)
+        return self.palette.annealed_mean(self.scores(image))
 
     @torch.no_grad()
     def after_step(self, progress: Progress) -> None:  # noqa: ARG002

@@ -74,7 +74,7 @@ def span(size: int, part: float, place: Tensor) -> Tensor:
     0 is the first place where it fits, 1 the last one.
     """
     long = max(1, round(part * size))
-    start = (place * (size - long)).round()[:, :, None]
+    start = (place * (size - long + 1)).floor().clamp(max=size - long)[:, :, None]
     pixels = torch.arange(size, device=place.device)
     return (pixels >= start) & (pixels < start + long)
 
