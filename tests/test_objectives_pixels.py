@@ -50,7 +50,7 @@ KNOWN = {
 
 
 @pytest.mark.parametrize("rgb", KNOWN)
-def test_known_colours(rgb: tuple[float, ...]) -> None:
+def test_known_colours(rgb: tuple[float, float, float]) -> None:
     found = to_lab(torch.tensor(rgb, dtype=torch.float32)[None, :, None, None])
     assert found.flatten().tolist() == pytest.approx(KNOWN[rgb], abs=0.01)
 
