@@ -87,6 +87,8 @@ def test_another_fingerprint_is_another_run(tmp_path: Path) -> None:
         "objective: contrastive",
         "objective: contrastive, options: {negatives: memory_bank}",
         "objective: mae, encoder: vit",
+        "objective: colorization",
+        "objective: inpainting, options: {hole: random}",
     ],
 )
 def test_two_processes_have_the_gradients_of_one(tmp_path: Path, run: str) -> None:
