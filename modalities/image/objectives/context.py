@@ -27,8 +27,9 @@ class Context(Objective):
     side; `jitter`: by how much of the side the second may be off; `size`: side in pixels to which
     patches are enlarged for the encoder, 0: not at all; `colour`: how to hide the coloured fringes
     of lenses, which tell the place: `drop` all but a random one for noise, `projection`: take out
-    the axis from green to magenta, `none`; `hidden`: width of the head; `crop`: least share of the
-    area that is kept. Nothing else changes colours: it would mix them before one is dropped.
+    the axis from green to magenta, which hides fringes of these two, but not of red beside blue,
+    `none`; `hidden`: width of the head; `crop`: least share of the area that is kept. Nothing else
+    changes colours: it would mix them before one is dropped.
     """
 
     def __init__(  # noqa: PLR0913
