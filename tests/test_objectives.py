@@ -19,7 +19,7 @@ FILES = sorted((ROOT / "modalities").glob("*/objectives/[a-z]*.py"))
 # Options that make a tiny set learnable in seconds, where an objective has them.
 SMALL = {
     "queue": 64, "momentum": 0.9, "temperature": 0.2, "crop": 0.7, "colour": 0.2, "grey": 0.0,
-    "blur": 0.0, "hidden": 64,
+    "blur": 0.0, "hidden": 64, "permutations": 8, "context.colour": "projection",
 }  # fmt: skip
 ITEMS = 32
 torch.set_num_threads(1)  # as stages have it; the test run may have many processes
@@ -68,6 +68,7 @@ def make(path: Path) -> Objective:
     torch.manual_seed(0)
     known = inspect.signature(kind(path)).parameters
     options = {key: value for key, value in SMALL.items() if key in known}
+    options |= {k: SMALL[f"{path.stem}.{k}"] for k in known if f"{path.stem}.{k}" in SMALL}
     made = kind(path)(encoder(path.parts[-3], known["encoder"].annotation), **options)
     made.begin(ITEMS)
     return made

@@ -1,0 +1,86 @@
+"""Which way was the jigsaw shuffled? Noroozi, Favaro 2016, arXiv:1603.09246.
+
+Shapes: B pictures, H W height and width, t side of a tile, P permutations, D width.
+"""
+
+from typing import Annotated
+
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le, Lt
+from torch import Tensor
+
+from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
+from modalities.common.heads import mlp
+from modalities.image.permutations import distant, least_distance
+from modalities.image.tiles import coloured, cut, normalised, resize
+from modalities.image.views import contrastive
+
+GRID = 3  # tiles across and down
+
+
+class Jigsaw(Objective):
+    """Shuffle the nine tiles of a picture by one of P permutations; say by which.
+
+    The encoder sees each tile alone (context-free); the head sees the features of all nine.
+
+    `permutations`: P, as far from one another as a greedy choice gets; `tile`: side of a tile as a
+    share of its cell, in which it lies at random, which leaves a gap to the next; `size`: side in
+    pixels to which tiles are enlarged for the encoder, 0: not at all, which for small pictures and
+    encoders of many stages is too little; `fringe`: each colour of a tile is moved by up to this
+    share of its side, so that a lens's coloured fringes do not tell its place; `hidden`: width of
+    the head; `crop`, `colour`, `grey`: of the picture before it is cut, as for other objectives.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        encoder: Encoder,
+        *,
+        permutations: Annotated[int, Gt(1), Le(2000)] = 1000,
+        tile: Annotated[float, Gt(0), Lt(1)] = 0.85,
+        size: Annotated[int, Ge(0)] = 0,
+        fringe: Annotated[float, Ge(0), Lt(1)] = 0.03,
+        hidden: Annotated[int, Gt(0)] = 512,
+        crop: Annotated[float, Gt(0), Le(1)] = 0.7,
+        colour: Annotated[float, Ge(0), Le(2.5)] = 1.0,
+        grey: Annotated[float, Ge(0), Le(1)] = 0.3,
+    ) -> None:
+        super().__init__()
+        self.encoder = encoder
+        self.head = mlp(GRID**2 * encoder.dim, hidden, permutations)
+        self.tile, self.size, self.fringe = tile, size, fringe
+        self.augmentation = contrastive(crop=crop, colour=colour, blur=0.0, grey=grey)
+        orders, self.distance = distant(permutations)
+        assert least_distance(orders) == self.distance
+        self.orders: Tensor
+        self.register_buffer("orders", orders.clone())  # (P, 9)
+
+    def views(self, batch: Batch, rng: Randomness) -> Batch:
+        tiles = self.tiles(self.augmentation(batch["items"], rng), rng)
+        target = rng.integers(len(self.orders))  # (B,)
+        order = self.orders.to(tiles.device)[target]  # (B, 9): place k shows tile order[k]
+        shuffled = tiles[torch.arange(len(tiles), device=tiles.device)[:, None], order]
+        return {"tiles": shuffled, "target": target}
+
+    def tiles(self, x: Tensor, rng: Randomness) -> Tensor:
+        """(B, 3, H, W) -> (B, 9, 3, t, t) as they lie, row by row, each normalised."""
+        cells = (x.shape[2] // GRID, x.shape[3] // GRID)
+        side = int(self.tile * min(cells))
+        if side < 2:
+            raise UserError(f"pictures of {tuple(x.shape[2:])} pixels are too small for a jigsaw")
+        shift = round(self.fringe * side)
+        moved = (rng.integers(2 * shift + 1, 2, 9, 3) - shift) * coloured(x)[:, None, None, None]
+        number = torch.arange(GRID**2, device=x.device)
+        corners = []
+        for axis, cell in enumerate(cells):
+            place = rng.integers(cell - side + 1, 9, 1) + moved[:, axis]  # (B, 9, 3), in its cell
+            start = (number // GRID, number % GRID)[axis][:, None] * cell
+            corners.append(start + place.clamp(0, cell - side))
+        return normalised(resize(cut(x, corners, side), self.size))
+
+    def forward(self, batch: Batch) -> Step:
+        tiles, target = batch["tiles"], batch["target"]
+        features = self.encoder(tiles.flatten(0, 1)).view(len(tiles), -1)  # (B, 9 D)
+        scores = self.head(features).float()  # (B, P)
+        right = (scores.argmax(1) == target).float().mean()
+        return Step(F.cross_entropy(scores, target), {"accuracy": right})
