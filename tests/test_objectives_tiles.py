@@ -1,7 +1,7 @@
 """Jigsaw and context prediction against independent references, and a try to cheat at them."""
 
 from functools import cache
-from itertools import permutations, product
+from itertools import product
 from typing import Literal
 
 import numpy as np
@@ -41,25 +41,23 @@ def small() -> torch.nn.Module:
     return build("small", widths=(8, 16))
 
 
-@pytest.mark.parametrize(("count", "least"), [(9, 9), (17, 8), (100, 6), (1000, 5)])
+@pytest.mark.parametrize(("count", "least"), [(2, 7), (100, 7), (504, 7), (1000, 6), (1512, 6)])
 def test_permutations_are_distinct_valid_and_far_apart(count: int, least: int) -> None:
+    """At most 9! / 6! = 504 orders can all be 7 apart, so for 1000 of them 6 is the most."""
     orders, said = distant(count)
     found = orders.numpy()
     assert (np.sort(found, axis=1) == np.arange(9)).all()
     assert len({tuple(row) for row in found}) == count
     apart = (found[:, None] != found).sum(2) + 9 * np.eye(count, dtype=int)
-    assert apart.min() == said == least == least_distance(orders)
+    assert apart.min() >= said == least
+    assert apart.min() == least_distance(orders)
 
 
-def test_the_greedy_choice_is_the_greedy_choice() -> None:
-    """Step by step over all orders of five tiles, in plain Python."""
-    every = list(permutations(range(5)))
-    chosen = [every[0]]
-    while len(chosen) < 40:
-        away = [[sum(x != y for x, y in zip(e, c, strict=True)) for c in chosen] for e in every]
-        ranks = [(min(a), sum(a)) for a in away]
-        chosen.append(every[ranks.index(max(ranks))])
-    assert [tuple(row) for row in distant(40, 5)[0].tolist()] == chosen
+def test_no_tile_is_known_by_its_place() -> None:
+    """Each tile stands at each place equally often, as far as that is possible."""
+    orders = distant(504)[0]
+    for place in orders.unbind(1):
+        assert (place.bincount(minlength=9) == 56).all()
 
 
 def test_tiles_are_cut_where_they_should_be() -> None:
