@@ -47,7 +47,8 @@ CPU time of a whole step with one thread, batch 64, 75 % of the patches masked.
 
 ## Start-up of a stage's process
 
-Until everything that the stage imports is there, `params.yaml` is read and the process has ended.
+From the start of the process until everything that the stage imports is there and `params.yaml` is
+read.
 
 {startup}
 

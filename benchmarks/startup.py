@@ -32,10 +32,16 @@ def measure(modules: tuple[str, ...]) -> float:
     """Seconds that a fresh Python takes to import these, and to load params.yaml."""
     names = ", ".join((*BEFORE, *modules))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    code = f"import {names}; tasks.params.load(); print('ready', flush=True)"
     started = time.perf_counter()
-    code = f"import {names}; tasks.params.load()"
-    subprocess.run([sys.executable, "-c", code], cwd=ROOT, env=environment, check=True)
-    return time.perf_counter() - started
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE
+    ) as child:
+        assert child.stdout is not None
+        told = child.stdout.readline()
+        seconds = time.perf_counter() - started
+    assert told == b"ready\n", names
+    return seconds
 
 
 def main(rounds: int = ROUNDS) -> str:
