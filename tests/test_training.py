@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from training_world import make, params
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
-from tasks import optim
+from modalities.common import optim
 from tasks.batches import Order, loader
 from tasks.checkpoints import Checkpoints
 from tasks.monitor import Clock, Silence, diagnose, effective_rank, spread
