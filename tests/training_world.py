@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 import traceback
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -91,9 +92,8 @@ def _start(workers: int) -> int:
 
 
 def main(folder: Path, kills: int) -> None:
-    import dvc.repo  # noqa: F401
-    import numpy.ma  # noqa: F401
-    import pyarrow.parquet  # noqa: F401
+    for name in ("dvc.repo", "numpy.ma", "pyarrow.parquet"):
+        import_module(name)
     import torch
     from dvclive.live import Live  # noqa: F401
 
