@@ -113,7 +113,7 @@ def main(folder: Path, kills: int) -> None:
         finished = False
         while not finished:
             child = _start(chance.choice([0, 0, 1, 2]))
-            deadline = time.monotonic() + chance.uniform(0.02, 0.6) * whole
+            deadline = time.monotonic() + chance.uniform(0.02, 1.1) * whole
             while time.monotonic() < deadline and not finished:
                 finished = os.waitpid(child, os.WNOHANG)[0] == child
                 time.sleep(0.002)
