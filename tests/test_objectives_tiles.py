@@ -10,13 +10,13 @@ import torch
 from numpy.typing import NDArray
 
 from modalities.base import Randomness, UserError
-from modalities.common.augmentation import MEAN, STD, Augmentation
+from modalities.common.augmentation import LEVEL, MEAN, STD, Augmentation
 from modalities.image.encoder import build
 from modalities.image.objectives import context, jigsaw
 from modalities.image.objectives.context import NEIGHBOURS, Context
 from modalities.image.objectives.jigsaw import Jigsaw
 from modalities.image.permutations import distant, least_distance
-from modalities.image.tiles import LEVEL, coloured, cut, drop, normalised, project, resize
+from modalities.image.tiles import coloured, cut, drop, normalised, project, resize
 from modalities.image.views import prepare
 
 Colour = Literal["drop", "projection", "none"]

@@ -19,6 +19,7 @@ from modalities.base import Randomness
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which published weights expect
 STD = (0.229, 0.224, 0.225)
+LEVEL = 1 / (255 * 0.225)  # one level of grey of a normalised picture
 LUMA = (0.299, 0.587, 0.114)
 CACHED = 1 << 16  # pixels at a time
 SHARP = 0.3  # pixels: a blur with less changes nothing by more than 1/255 of white beside black

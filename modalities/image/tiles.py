@@ -10,9 +10,8 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from modalities.base import Randomness
-from modalities.common.augmentation import MEAN, STD
+from modalities.common.augmentation import LEVEL, MEAN, STD
 
-LEVEL = 1 / (255 * 0.225)  # one level of grey of a normalised picture
 NOISE = 0.01  # of what replaces a dropped colour, in standard deviations of the one that is kept
 GREEN_MAGENTA = (-1.0, 2.0, -1.0)
 

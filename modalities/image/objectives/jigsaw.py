@@ -50,8 +50,8 @@ class Jigsaw(Objective):
         self.head = mlp(GRID**2 * encoder.dim, hidden, permutations)
         self.tile, self.size, self.fringe = tile, size, fringe
         self.augmentation = contrastive(crop=crop, colour=colour, blur=0.0, grey=grey)
-        orders, self.distance = distant(permutations)
-        assert least_distance(orders) >= self.distance
+        orders, least = distant(permutations)
+        assert least_distance(orders) >= least
         self.orders: Tensor
         self.register_buffer("orders", orders.clone())  # (P, 9)
 

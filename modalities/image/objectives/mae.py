@@ -10,12 +10,11 @@ from annotated_types import Gt, Le, Lt, MultipleOf
 from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Randomness, Step
+from modalities.common.augmentation import LEVEL
 from modalities.common.masking import divide, pick
 from modalities.common.transformer import positions, start, transformer
 from modalities.image.encoder import PatchEncoder
 from modalities.image.views import contrastive
-
-LEVEL = 1 / (255 * 0.225)  # one level of grey of a normalised picture
 
 
 class MAE(Objective):
