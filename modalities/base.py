@@ -2,6 +2,7 @@
 
 Shapes: B batch, N tokens, D feature width, K visible tokens. A raw batch holds what ingest wrote
 (for images: uint8, (B, H, W, 3)); views turn it into what an encoder takes (float, (B, 3, H, W)).
+Beside `items` and `index` a run with free labels has `free_label` and `free_confidence`.
 """
 
 from collections.abc import Callable, Iterator, Mapping
@@ -13,7 +14,11 @@ import torch
 from torch import Tensor, nn
 
 from modalities.items import Item as Item
+from modalities.items import Tell as Tell
 from modalities.items import UserError as UserError
+from modalities.labels import Found as Found
+from modalities.labels import Labeler as Labeler
+from modalities.labels import Labels as Labels
 
 Batch: TypeAlias = dict[str, Tensor]
 
@@ -119,17 +124,6 @@ class Objective(nn.Module):
 
     def after_step(self, progress: Progress) -> None:
         """What moves without a gradient: EMA, queue, bank. Called after each optimiser step."""
-
-
-class Tell(Protocol):
-    """How a stage says what it is doing; see tasks/channel.py. Knows nothing of Prefect."""
-
-    def progress(self, fraction: float, text: str = "") -> None: ...
-    def log(self, text: str) -> None: ...
-    def warn(self, text: str) -> None: ...
-    def metrics(self, values: Mapping[str, float]) -> None: ...
-    def table(self, name: str, rows: list[dict[str, Any]]) -> None: ...
-    def picture(self, name: str, path: Path) -> None: ...
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from pathlib import Path
+from typing import Any, Protocol
 
 
 class UserError(Exception):
@@ -17,3 +18,14 @@ class Item:
     label: str | None = None
     split: str | None = None  # train | val | test
     extra: Mapping[str, Any] = field(default_factory=dict)  # JSON-able: what richer tasks need
+
+
+class Tell(Protocol):
+    """How a stage says what it is doing; see tasks/channel.py. Knows nothing of Prefect."""
+
+    def progress(self, fraction: float, text: str = "") -> None: ...
+    def log(self, text: str) -> None: ...
+    def warn(self, text: str) -> None: ...
+    def metrics(self, values: Mapping[str, float]) -> None: ...
+    def table(self, name: str, rows: list[dict[str, Any]]) -> None: ...
+    def picture(self, name: str, path: Path) -> None: ...

@@ -8,6 +8,7 @@ import sys
 STAGES = {
     "playroom": ("generate the default data", ["modality"]),
     "ingest": ("read a source folder", ["modality"]),
+    "label": ("make free labels with an off-the-shelf tool", ["labels"]),
     "pretrain": ("train an encoder without labels", ["run"]),
     "transfer": ("measure what an encoder is good for", ["run", "task"]),
     "control": ("measure what a control is good for", ["modality", "control", "task"]),
@@ -36,6 +37,8 @@ def address(stage: str, values: dict[str, str]) -> str:
         return "report"
     if stage == "ingest":
         return f"ingest-{names[0]}"
+    if stage == "label":
+        return f"label-{load().modality_of_labels(names[0])}@{names[0]}"
     modality = values["modality"] if stage == "control" else load().modality_of(values["run"])
     return f"{stage}-{modality}@" + "-".join(v for k, v in values.items() if k != "modality")
 

@@ -3,7 +3,8 @@
 Shapes: N items, B items of the global batch, R processes, n = B / R.
 """
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -15,10 +16,12 @@ from modalities.base import Batch
 Share = tuple[int, int]  # (which process, of how many)
 
 
-def loader(items: Any, order: "Order", *, workers: int) -> DataLoader[Batch]:
-    """Batches of items (N, ...) in this order; any number of workers gives the same."""
+def loader(
+    items: Any, order: "Order", *, workers: int, free: Mapping[str, Any] = MappingProxyType({})
+) -> DataLoader[Batch]:
+    """Batches of items (N, ...) and their free labels; any number of workers gives the same."""
     return DataLoader(
-        Rows(items),
+        Rows({"items": items, **free}),
         sampler=order,
         batch_size=None,
         num_workers=workers,
@@ -29,13 +32,14 @@ def loader(items: Any, order: "Order", *, workers: int) -> DataLoader[Batch]:
 
 
 class Rows(Dataset[Batch]):
-    """Items by a list of their numbers: a batch at a time, straight from the memory map."""
+    """Columns by a list of row numbers: a batch at a time, straight from the memory maps."""
 
-    def __init__(self, items: Any) -> None:
-        self.items = items
+    def __init__(self, columns: Mapping[str, Any]) -> None:
+        self.columns = columns
 
     def __getitem__(self, rows: Any) -> Batch:
-        return {"items": torch.from_numpy(self.items[rows]), "index": torch.from_numpy(rows)}
+        batch = {name: torch.from_numpy(column[rows]) for name, column in self.columns.items()}
+        return {**batch, "index": torch.from_numpy(rows)}
 
 
 class Order(Sampler[Any]):

@@ -8,7 +8,7 @@ import stat
 from collections.abc import Callable, Iterator
 from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, TypeAlias
+from typing import Any, NamedTuple, Protocol, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
@@ -33,6 +33,12 @@ class Outcome(NamedTuple):
 
 Chunk: TypeAlias = list[str]
 Done: TypeAlias = tuple[list[Outcome], list[Array]]  # arrays: of the outcomes without a reason
+
+
+class Work(Protocol):
+    """What is done to items, a chunk of them at a time."""
+
+    def chunk(self, sources: Chunk) -> Done: ...
 
 
 class Reading(NamedTuple):
@@ -96,7 +102,7 @@ def chunks(sized: list[tuple[str, int]]) -> list[Chunk]:
 
 
 def read_all(
-    reading: Reading, todo: list[Chunk], jobs: int = 0, dask: str | None = None
+    reading: Work, todo: list[Chunk], jobs: int = 0, dask: str | None = None
 ) -> Iterator[Done]:
     """Read chunks as they come, in any order; `jobs` 0: one per core."""
     from joblib import cpu_count
@@ -110,11 +116,11 @@ def read_all(
         yield from _processes(reading, todo, jobs)
 
 
-def _numbered(reading: Reading, number: int, chunk: Chunk) -> tuple[int, Done]:
+def _numbered(reading: Work, number: int, chunk: Chunk) -> tuple[int, Done]:
     return number, reading.chunk(chunk)
 
 
-def _parallel(reading: Reading, left: dict[int, Chunk], jobs: int) -> Iterator[Done]:
+def _parallel(reading: Work, left: dict[int, Chunk], jobs: int) -> Iterator[Done]:
     """Take from `left` what is done."""
     from joblib import Parallel, delayed
 
@@ -127,7 +133,7 @@ def _parallel(reading: Reading, left: dict[int, Chunk], jobs: int) -> Iterator[D
         yield done
 
 
-def _processes(reading: Reading, todo: list[Chunk], jobs: int) -> Iterator[Done]:
+def _processes(reading: Work, todo: list[Chunk], jobs: int) -> Iterator[Done]:
     from concurrent.futures.process import BrokenProcessPool
 
     left = dict(enumerate(todo))
@@ -140,7 +146,7 @@ def _processes(reading: Reading, todo: list[Chunk], jobs: int) -> Iterator[Done]
                 yield from _careful(reading, left.pop(number))
 
 
-def _careful(reading: Reading, chunk: Chunk) -> Iterator[Done]:
+def _careful(reading: Work, chunk: Chunk) -> Iterator[Done]:
     """Read a chunk in one process of its own; halve it until the file that kills is alone."""
     from concurrent.futures.process import BrokenProcessPool
 
@@ -157,7 +163,7 @@ def _careful(reading: Reading, chunk: Chunk) -> Iterator[Done]:
         yield from _careful(reading, chunk[middle:])
 
 
-def _dask(reading: Reading, todo: list[Chunk], address: str) -> Iterator[Done]:
+def _dask(reading: Work, todo: list[Chunk], address: str) -> Iterator[Done]:
     from joblib import parallel_config
 
     try:

@@ -34,16 +34,16 @@ NAMES: dict[str, Any] = {
 class Found:
     """What a name stands for: the schema of its options, or None and the names there are."""
 
-    kind: str  # objective, task, encoder
+    kind: str  # objective, labeler, task, encoder
     name: str
     schema: type[BaseModel] | None
     known: tuple[str, ...]
 
 
 def method(modality: str, kind: str, name: str) -> Found:
-    """The objective or task `name`, `kind` being its folder: objectives or tasks."""
+    """The method `name`, `kind` being its folder: objectives, labelers or tasks."""
     known = names(modality, kind)
-    base = {"objectives": "Objective", "tasks": "Task"}[kind]
+    base = {"objectives": "Objective", "labelers": "Labeler", "tasks": "Task"}[kind]
     found = schema(ROOT / modality / kind / f"{name}.py", base) if name in known else None
     return Found(kind[:-1], name, found, known)
 
@@ -87,6 +87,11 @@ def mismatch(modality: str, objective: str, encoder: str) -> str | None:
     if encoder in fit:
         return None
     return f"objective {objective} cannot train encoder {encoder!r}; allowed: {', '.join(fit)}"
+
+
+def needs_labels(modality: str, objective: str) -> bool:
+    """Does an objective read the free labels of its batch?"""
+    return '"free_label"' in (ROOT / modality / "objectives" / f"{objective}.py").read_text("utf-8")
 
 
 def _encoders(modality: str) -> dict[str, tuple[ast.ClassDef, Path]]:

@@ -1,69 +1,25 @@
 """params.yaml, typed: every key is known, every mistake is named with what is allowed."""
 
-import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from annotated_types import MinLen
+from pydantic import Field, ValidationError
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from modalities.items import UserError
-from tasks import options
+from tasks import methods
 from tasks.mistakes import Mistakes
 from tasks.mistakes import nearest as nearest
+from tasks.sections import Image as Image
+from tasks.sections import Natural, Playroom, Positive, Run, Section, Strict
+from tasks.sections import PlayroomImage as PlayroomImage
+from tasks.sections import PlayroomShift as PlayroomShift
 
 PARAMS = Path("params.yaml")
 MODALITIES = ("image",)
-
-Positive = Annotated[int, Gt(0)]
-Natural = Annotated[int, Ge(0)]
-
-
-class Strict(BaseModel):
-    """No unknown keys, no silent conversions."""
-
-    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
-
-
-class PlayroomShift(Strict):
-    """A change of domain, for the splits that are named."""
-
-    splits: list[Literal["labelled", "unlabelled", "val", "test"]] = []
-    resolution: Annotated[float, Gt(0), Le(1)] = 1.0  # share of the side that is kept
-    corruption: Literal["none", "noise", "blur", "contrast", "jpeg"] = "none"
-    severity: Annotated[int, Ge(1), Le(5)] = 3  # of the corruption
-    pose: Literal["upright", "tumbled"] = "upright"
-
-
-class PlayroomImage(Strict):
-    """How many pictures a category gets, their side in pixels, and what is made harder."""
-
-    labelled: Positive = 100
-    unlabelled: Natural = 400
-    val: Positive = 40
-    test: Positive = 80
-    size: Annotated[int, Ge(16), Le(1024)] = 64
-    objects: Annotated[list[Positive], MinLen(2), MaxLen(2)] = [1, 1]  # fewest, most per picture
-    long_tail: Annotated[float, Ge(1)] = 1.0  # most to least frequent category, in training
-    novel: Natural = 0  # categories that only the unlabelled pictures show
-    shift: PlayroomShift = PlayroomShift()
-
-    @field_validator("objects")
-    @classmethod
-    def _ordered(cls, value: list[int]) -> list[int]:
-        if value[0] > value[1]:
-            raise ValueError("expected [fewest, most]")
-        return value
-
-
-class Playroom(Strict):
-    """The generated world: what to make of it."""
-
-    make: list[str] = []
-    seed: Natural = 0
-    image: PlayroomImage = PlayroomImage()
 
 
 class Training(Strict):
@@ -83,34 +39,6 @@ class Machine(Strict):
     dask: str | None = None
 
 
-class Run(Strict):
-    """One pretraining run."""
-
-    objective: str
-    options: dict[str, Any] = {}
-    encoder: str = "small"
-    encoder_options: dict[str, Any] = {}
-    epochs: Positive = 20
-    batch_size: Positive = 256
-    optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
-    learning_rate: Annotated[float, Gt(0)] = 2e-3
-    weight_decay: Annotated[float, Ge(0)] = 1e-4
-    warmup: Annotated[float, Ge(0), Le(1)] = 0.05  # share of all steps
-    clip: Annotated[float, Ge(0)] = 1.0  # gradient norm; 0: none
-    seed: Natural | None = None  # in place of training.seed
-
-
-class Image(Strict):
-    """Pictures: where they are, what is learnt from them, what that is measured by."""
-
-    source: str
-    labels: str
-    size: Annotated[int, Ge(8), Le(1024)] = 32
-    runs: dict[str, Run] = {}
-    controls: list[Literal["scratch", "random", "majority", "histogram", "pixels"]] = []
-    tasks: dict[str, dict[str, Any]] = {}
-
-
 class Report(Strict):
     """The page."""
 
@@ -126,17 +54,27 @@ class Params(Strict):
     image: Image
     report: Report = Field(default_factory=Report)
 
+    def section(self, modality: str) -> Section:
+        found: Section = getattr(self, modality)
+        return found
+
     def modality_of(self, run: str) -> str:
         """The modality that a run belongs to."""
-        for name in MODALITIES:
-            if run in getattr(self, name).runs:
-                return name
-        known = [r for name in MODALITIES for r in getattr(self, name).runs]
-        raise UserError(f"{PARAMS}: no run named {run!r}{nearest(run, known)}")
+        return self._owner("run", run, {m: self.section(m).runs for m in MODALITIES})
+
+    def modality_of_labels(self, name: str) -> str:
+        """The modality that a set of free labels belongs to."""
+        return self._owner("labeler", name, {m: self.section(m).choices for m in MODALITIES})
+
+    @staticmethod
+    def _owner(kind: str, name: str, there: Mapping[str, Mapping[str, Any]]) -> str:
+        known = {n: modality for modality, names in there.items() for n in names}
+        if name not in known:
+            raise UserError(f"{PARAMS}: no {kind} named {name!r}{nearest(name, known)}")
+        return known[name]
 
     def run(self, name: str) -> Run:
-        found: Run = getattr(self, self.modality_of(name)).runs[name]
-        return found
+        return self.section(self.modality_of(name)).runs[name]
 
 
 def load(path: Path = PARAMS) -> Params:
@@ -149,7 +87,8 @@ def load(path: Path = PARAMS) -> Params:
     except ValidationError as error:
         mistakes.take(error, Params)
     for modality in MODALITIES:
-        _check_methods(modality, _plain(raw.get(modality)), mistakes)
+        methods.check(modality, _plain(raw.get(modality)), mistakes)
+    methods.check_names({m: _plain(raw.get(m)) for m in MODALITIES}, mistakes)
     made = params.playroom.make if params else []
     for unknown in [m for m in made if m not in MODALITIES]:
         mistakes.unknown(("playroom", "make"), "modality", unknown, MODALITIES)
@@ -180,42 +119,3 @@ def _plain(value: Any) -> Any:
         if isinstance(value, kind):
             return kind(value)
     return value
-
-
-def _check_methods(modality: str, section: Any, mistakes: Mistakes) -> None:
-    """What needs the methods' files: objectives, encoders, tasks and their options."""
-    runs, tasks = (_section(section, key) for key in ("runs", "tasks"))
-    for name, run in runs.items():
-        keys = (modality, "runs", str(name))
-        if not re.fullmatch(r"[a-z0-9_]+", str(name)):
-            mistakes.add(keys, f"run {name!r}: expected small letters, digits and _ only")
-        if not isinstance(run, dict):
-            continue
-        if isinstance(objective := run.get("objective"), str):
-            find = options.method(modality, "objectives", objective)
-            mistakes.method((*keys, "objective"), find, run.get("options"), (*keys, "options"))
-        encoder = str(run.get("encoder", "small"))
-        find = options.encoder(modality, encoder)
-        chosen = run.get("encoder_options")
-        mistakes.method((*keys, "encoder"), find, chosen, (*keys, "encoder_options"))
-        _check_pair(modality, run.get("objective"), find, (*keys, "encoder"), mistakes)
-    for task, chosen in tasks.items():
-        keys = (modality, "tasks", str(task))
-        mistakes.method(keys, options.method(modality, "tasks", str(task)), chosen, keys)
-
-
-def _check_pair(
-    modality: str, objective: Any, encoder: options.Found, keys: tuple[str, ...],
-    mistakes: Mistakes,
-) -> None:  # fmt: skip
-    """Some objectives need an encoder of a certain kind."""
-    if encoder.schema is None or objective not in options.names(modality, "objectives"):
-        return  # said elsewhere
-    if wrong := options.mismatch(modality, objective, encoder.name):
-        mistakes.add(keys, wrong)
-
-
-def _section(section: Any, key: str) -> dict[Any, Any]:
-    """A part of what the user wrote; empty where it is malformed, which is said elsewhere."""
-    found = section.get(key) if isinstance(section, dict) else None
-    return found if isinstance(found, dict) else {}

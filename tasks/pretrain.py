@@ -3,7 +3,6 @@
 import hashlib
 import json
 import os
-import subprocess
 import sys
 from contextlib import chdir
 from pathlib import Path
@@ -11,9 +10,10 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from modalities.items import UserError
-from tasks import dataset, options
+from tasks import dataset, free_labels, options
 from tasks.channel import Channel
 from tasks.params import Params, load
+from tasks.processes import ROOT, launch
 from tasks.stage import output, write_json
 
 if TYPE_CHECKING:
@@ -23,8 +23,7 @@ if TYPE_CHECKING:
     from tasks.training import Plan, Row
 
 MODELS = Path("models")
-ROOT = Path(__file__).resolve().parents[1]
-SOURCES = ("training", "batches", "monitor", "pretrain")
+SOURCES = ("training", "batches", "monitor", "free_labels", "pretrain", "processes")
 PROBE = 512  # items on which the encoder's health is watched
 
 
@@ -53,25 +52,6 @@ def _refuse(params: Params, run: str) -> None:
         )
 
 
-def launch(processes: int, run: str, folder: Path) -> None:
-    """Start `work` in several processes; the first one writes."""
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-    command += [f"--num_processes={processes}", "--num_machines=1", "--mixed_precision=no"]
-    command += ["--dynamo_backend=no", "--main_process_port=0", *_kind()]
-    command += ["-m", "tasks.pretrain", run, str(folder)]
-    paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
-    env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(command, env=env, check=False)
-    if done.returncode:
-        raise UserError(f"pretrain {run}: one of {processes} processes failed, see above")
-
-
-def _kind() -> list[str]:
-    import torch
-
-    return ["--multi_gpu"] if torch.cuda.is_available() else ["--cpu"]
-
-
 def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
     """Train in this process, one of one or of several, and write what is kept to `folder`."""
     import torch
@@ -90,6 +70,7 @@ def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
     history = train(
         objective, data.items, plan, tell, probe=probe, checkpoints=checkpoints,
         workers=params.machine.workers,
+        free=free_labels.columns(params.run(run), len(data.items)),
     )  # fmt: skip
     if int(os.environ.get("RANK", "0")) == 0:
         _write(folder, params, run, objective.encoder, (history, plan, len(data.items)))
@@ -181,6 +162,7 @@ def _fingerprint(params: Params, run: str) -> str:
         *(ROOT / "tasks" / f"{name}.py" for name in SOURCES),
     ]
     values = {
+        "labels": free_labels.fingerprint(chosen),
         "run": chosen.model_dump(),
         "training": params.training.model_dump(),
         "data": dataset.meta(Path("data") / modality)["fingerprint"],

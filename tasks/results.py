@@ -34,7 +34,7 @@ def places(params: Params) -> list[Place]:
     """Every result that params.yaml asks for, in its order: runs, then controls."""
     found = []
     for modality in MODALITIES:
-        section = getattr(params, modality)
+        section = params.section(modality)
         for task in section.tasks:
             for run, made in section.runs.items():
                 stage = f"transfer-{modality}@{run}-{task}"

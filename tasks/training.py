@@ -13,9 +13,10 @@ Shapes: N items, B items of the global batch, R processes, n = B / R.
 
 import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -65,13 +66,16 @@ def train(  # noqa: PLR0913
     checkpoints: Checkpoints,
     workers: int = 0,
     every: int | None = None,
+    free: Mapping[str, Any] = MappingProxyType({}),
 ) -> list[Row]:
     """Train `objective` in place on items (N, ...), an array or a memory map; the curves' points.
 
     `probe` (B', ...) is the batch, ready for the encoder, on which its health is watched.
-    Goes on from the newest checkpoint. `every`: steps between two, in place of a time.
+    Goes on from the newest checkpoint. `every`: steps between two, in place of a time. `free`:
+    columns of N rows that batches have beside `items`, the free labels.
     """
     loop = Loop(objective, items, plan, tell, probe)
+    loop.free = free
     loop.resume(checkpoints)
     for batch in loop.batches(workers):
         loop.forward(batch)
@@ -91,6 +95,7 @@ class Loop:
         ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])
         self.plan, self.items, self.objective = plan, items, objective
+        self.free: Mapping[str, Any] = {}
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.tell = tell if self.accelerator.is_main_process else Silence()
         self.step, self.steps = 0, plan.steps(len(items))
@@ -128,7 +133,7 @@ class Loop:
         left, share = range(self.step, self.steps), (self.rank, self.world)
         order = Order(len(self.items), self.plan.batch_size, self.plan.seed, left, share)
         self.clock.reset()
-        batches = iter(loader(self.items, order, workers=workers))
+        batches = iter(loader(self.items, order, workers=workers, free=self.free))
         while True:
             started = time.monotonic()
             batch = next(batches, None)

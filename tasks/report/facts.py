@@ -80,7 +80,7 @@ class Facts:
 def gather(params: Params) -> Facts:
     """Read what the stages left, as far as it is there."""
     data = {m: found for m in MODALITIES if (found := _data(m))}
-    asked = [(m, run) for m in MODALITIES for run in getattr(params, m).runs]
+    asked = [(m, run) for m in MODALITIES for run in params.section(m).runs]
     runs = [made for m, run in asked if (made := _trained(m, run))]
     rows, skipped = read(params)
     return Facts(params, data, runs, rows, skipped, _stages(params), [run for _, run in asked])
@@ -146,7 +146,9 @@ def _stages(params: Params) -> list[dict[str, Any]]:
     known = [(f"playroom@{m}", Path("raw/playroom") / m) for m in params.playroom.make]
     for modality in MODALITIES:
         known.append((f"ingest-{modality}", Path("data") / modality))
-        runs = getattr(params, modality).runs
+        section = params.section(modality)
+        known += [(f"label-{modality}@{n}", Path("labels") / n) for n in section.choices]
+        runs = section.runs
         known += [(f"pretrain-{modality}@{run}", Path("models") / run) for run in runs]
     known += [(place.stage, place.folder) for place in _by_run(places(params))]
     return [_cost(stage) for stage, folder in known if folder.exists()]

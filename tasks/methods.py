@@ -1,0 +1,92 @@
+"""Are the methods that params.yaml names there, and do their options fit?"""
+
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from tasks import options
+from tasks.free_labels import NONE
+from tasks.mistakes import Keys, Mistakes
+
+
+def check(modality: str, section: Any, mistakes: Mistakes) -> None:
+    """What needs the methods' files: objectives, encoders, tasks and their options."""
+    runs, labelers, tasks = (part(section, key) for key in ("runs", "labelers", "tasks"))
+    for name, run in runs.items():
+        keys = (modality, "runs", str(name))
+        _check_name(keys, "run", name, mistakes)
+        if isinstance(run, dict):
+            _check_run(modality, run, keys, mistakes)
+            check_labels(modality, run, keys, labelers, mistakes)
+    for name, chosen in labelers.items():
+        keys = (modality, "labelers", str(name))
+        _check_name(keys, "labeler", name, mistakes)
+        if isinstance(chosen, dict) and isinstance(labeler := chosen.get("labeler"), str):
+            find = options.method(modality, "labelers", labeler)
+            mistakes.method((*keys, "labeler"), find, chosen.get("options"), (*keys, "options"))
+    for task, chosen in tasks.items():
+        keys = (modality, "tasks", str(task))
+        mistakes.method(keys, options.method(modality, "tasks", str(task)), chosen, keys)
+
+
+def check_names(sections: Mapping[str, Any], mistakes: Mistakes) -> None:
+    """Runs share the folder models/, labels the folder labels/: a name may be used once."""
+    for kind in ("runs", "labelers"):
+        owners: dict[str, str] = {}
+        for modality, section in sections.items():
+            for name in part(section, kind):
+                first = owners.setdefault(str(name), modality)
+                if first != modality:
+                    text = f"the name is taken by {first}.{kind}.{name}; expected another"
+                    mistakes.add((modality, kind, str(name)), text)
+
+
+def _check_name(keys: Keys, kind: str, name: Any, mistakes: Mistakes) -> None:
+    if not re.fullmatch(r"[a-z0-9_]+", str(name)):
+        mistakes.add(keys, f"{kind} {name!r}: expected small letters, digits and _ only")
+    if kind == "labeler" and name == NONE:
+        mistakes.add(keys, f"{NONE!r} stands for no labels; expected another name")
+
+
+def _check_run(modality: str, run: dict[str, Any], keys: Keys, mistakes: Mistakes) -> None:
+    if isinstance(objective := run.get("objective"), str):
+        find = options.method(modality, "objectives", objective)
+        mistakes.method((*keys, "objective"), find, run.get("options"), (*keys, "options"))
+    encoder = str(run.get("encoder", "small"))
+    find = options.encoder(modality, encoder)
+    chosen = run.get("encoder_options")
+    mistakes.method((*keys, "encoder"), find, chosen, (*keys, "encoder_options"))
+    _check_pair(modality, run.get("objective"), find, (*keys, "encoder"), mistakes)
+
+
+def check_labels(
+    modality: str, run: dict[str, Any], keys: Keys, labelers: dict[Any, Any], mistakes: Mistakes
+) -> None:
+    """A run names free labels just when its objective learns from some."""
+    chosen, objective = run.get("labels", NONE), run.get("objective")
+    if chosen != NONE and chosen not in labelers:
+        mistakes.unknown((*keys, "labels"), "labeler", str(chosen), [NONE, *map(str, labelers)])
+    if objective not in options.names(modality, "objectives"):
+        return  # said elsewhere
+    needs = options.needs_labels(modality, str(objective))
+    if needs and chosen == NONE:
+        mistakes.add((*keys, "labels"), f"{objective} needs free labels; expected a labeler's name")
+    if not needs and chosen != NONE:
+        text = f"found {chosen!r}; {objective} learns from no labels; expected {NONE}"
+        mistakes.add((*keys, "labels"), text)
+
+
+def _check_pair(
+    modality: str, objective: Any, encoder: options.Found, keys: Keys, mistakes: Mistakes
+) -> None:
+    """Some objectives need an encoder of a certain kind."""
+    if encoder.schema is None or objective not in options.names(modality, "objectives"):
+        return  # said elsewhere
+    if wrong := options.mismatch(modality, objective, encoder.name):
+        mistakes.add(keys, wrong)
+
+
+def part(section: Any, key: str) -> dict[Any, Any]:
+    """A part of what the user wrote; empty where it is malformed, which is said elsewhere."""
+    found = section.get(key) if isinstance(section, dict) else None
+    return found if isinstance(found, dict) else {}

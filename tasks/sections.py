@@ -1,0 +1,119 @@
+"""The sections of params.yaml as types: the Playroom, and what each modality has."""
+
+from collections.abc import Mapping, Sequence
+from typing import Annotated, Any, Literal
+
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from pydantic import BaseModel, ConfigDict, field_validator
+
+Positive = Annotated[int, Gt(0)]
+Natural = Annotated[int, Ge(0)]
+
+
+class Strict(BaseModel):
+    """No unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(extra="forbid", strict=True, frozen=True)
+
+
+class PlayroomShift(Strict):
+    """A change of domain, for the splits that are named."""
+
+    splits: list[Literal["labelled", "unlabelled", "val", "test"]] = []
+    resolution: Annotated[float, Gt(0), Le(1)] = 1.0  # share of the side that is kept
+    corruption: Literal["none", "noise", "blur", "contrast", "jpeg"] = "none"
+    severity: Annotated[int, Ge(1), Le(5)] = 3  # of the corruption
+    pose: Literal["upright", "tumbled"] = "upright"
+
+
+class PlayroomImage(Strict):
+    """How many pictures a category gets, their side in pixels, and what is made harder."""
+
+    labelled: Positive = 100
+    unlabelled: Natural = 400
+    val: Positive = 40
+    test: Positive = 80
+    size: Annotated[int, Ge(16), Le(1024)] = 64
+    objects: Annotated[list[Positive], MinLen(2), MaxLen(2)] = [1, 1]  # fewest, most per picture
+    long_tail: Annotated[float, Ge(1)] = 1.0  # most to least frequent category, in training
+    novel: Natural = 0  # categories that only the unlabelled pictures show
+    shift: PlayroomShift = PlayroomShift()
+
+    @field_validator("objects")
+    @classmethod
+    def _ordered(cls, value: list[int]) -> list[int]:
+        if value[0] > value[1]:
+            raise ValueError("expected [fewest, most]")
+        return value
+
+
+class Playroom(Strict):
+    """The generated world: what to make of it."""
+
+    make: list[str] = []
+    seed: Natural = 0
+    image: PlayroomImage = PlayroomImage()
+
+
+class Run(Strict):
+    """One pretraining run."""
+
+    objective: str
+    options: dict[str, Any] = {}
+    encoder: str = "small"
+    encoder_options: dict[str, Any] = {}
+    epochs: Positive = 20
+    batch_size: Positive = 256
+    optimizer: Literal["adamw", "sgd", "lars"] = "adamw"
+    learning_rate: Annotated[float, Gt(0)] = 2e-3
+    weight_decay: Annotated[float, Ge(0)] = 1e-4
+    warmup: Annotated[float, Ge(0), Le(1)] = 0.05  # share of all steps
+    clip: Annotated[float, Ge(0)] = 1.0  # gradient norm; 0: none
+    seed: Natural | None = None  # in place of training.seed
+
+
+class TaughtRun(Run):
+    """A run of a modality that has labelers: it says which free labels it learns from, or none."""
+
+    labels: str  # a labeler's name, or none
+
+
+class LabelerChoice(Strict):
+    """One set of free labels."""
+
+    labeler: str
+    options: dict[str, Any] = {}
+
+
+class Section(Strict):
+    """A modality: where its items are, what is learnt from them, what that is measured by."""
+
+    source: str
+    labels: str
+    runs: Mapping[str, Run] = {}
+    controls: Sequence[str] = ()
+    tasks: dict[str, dict[str, Any]] = {}
+
+    @property
+    def choices(self) -> Mapping[str, LabelerChoice]:
+        """The labelers, where a modality has them."""
+        return {}
+
+
+class TaughtSection(Section):
+    """A modality with labelers: its runs may learn from free labels."""
+
+    labelers: dict[str, LabelerChoice] = {}
+    runs: dict[str, TaughtRun] = {}
+
+    @property
+    def choices(self) -> Mapping[str, LabelerChoice]:
+        return self.labelers
+
+
+class Image(Section):
+    """Pictures."""
+
+    size: Annotated[int, Ge(8), Le(1024)] = 32
+    runs: dict[str, Run] = {}
+    controls: list[Literal["scratch", "random", "majority", "histogram", "pixels"]] = []

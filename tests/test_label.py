@@ -1,0 +1,200 @@
+"""The stage `label`: what a labeler says of each item, kept by content, with its reasons."""
+
+import importlib.util
+import json
+import shutil
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+from PIL import Image as Picture
+
+from modalities.items import UserError
+from tasks import free_labels
+from tasks.ingest import ingest
+from tasks.label import label
+from tasks.monitor import Silence
+from tasks.params import Params
+from tasks.sections import Image, LabelerChoice, TaughtRun, TaughtSection
+
+LABELER = '''
+from pathlib import Path
+import numpy as np
+from modalities.labels import Found, Labeler, Labels
+
+class Brightness(Labeler):
+    """Is a picture brighter than most?"""
+
+    chunk = 2
+
+    def __init__(self, *, too_bright: int = 250) -> None:
+        self.too_bright = too_bright
+
+    def label(self, path, item):
+        with Path("calls").open("a") as calls:
+            calls.write(path.name + "\\n")
+        mean = float(item.mean())
+        if mean > self.too_bright:
+            raise ValueError("too bright")
+        return np.array([mean], np.float32)
+
+    def gather(self, found: Found) -> Labels:
+        bright = found.values[:, 0] > np.median(found.values[found.ok, 0])
+        values = np.where(found.ok, bright.astype(np.int64), -1)
+        (found.folder / "page.html").write_text("<p>bright</p>")
+        return Labels(values, found.ok.astype(np.float32), ["mean"] * len(values), {"k": 2.0})
+'''
+
+
+@pytest.fixture
+def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    monkeypatch.chdir(tmp_path)
+    name = "modalities.image.labelers.brightness"
+    (tmp_path / "brightness.py").write_text(LABELER)
+    spec = importlib.util.spec_from_file_location(name, tmp_path / "brightness.py")
+    assert spec and spec.loader
+    module = importlib.util.module_from_spec(spec)
+    monkeypatch.setitem(sys.modules, name, module)
+    spec.loader.exec_module(module)
+    for i in range(8):
+        folder = tmp_path / "pictures" / ("train" if i < 6 else "test") / "all"
+        folder.mkdir(parents=True, exist_ok=True)
+        Picture.new("RGB", (16, 16), (30 * i + 10,) * 3).save(folder / f"{i}.png")
+    yield tmp_path
+
+
+class Pictures(Image, TaughtSection):
+    """Pictures with labelers."""
+
+    runs: dict[str, TaughtRun] = {}  # noqa: RUF012
+
+
+class World(Params):
+    """A project whose pictures have labelers."""
+
+    image: Pictures
+
+
+def params(**options: int) -> Params:
+    chosen = {"labeler": "brightness", "options": options}
+    image = {"source": "pictures", "labels": "pictures", "size": 16, "labelers": {"light": chosen}}
+    return World.model_validate({"machine": {"jobs": 1}, "image": image})
+
+
+def calls(world: Path) -> list[str]:
+    path = world / "calls"
+    found = sorted(path.read_text().split()) if path.exists() else []
+    path.unlink(missing_ok=True)
+    return found
+
+
+def make(chosen: Params) -> None:
+    ingest(chosen, Silence(), "image")  # type: ignore[arg-type]
+    label(chosen, Silence(), "light")  # type: ignore[arg-type]
+
+
+def test_labels_the_training_split_and_no_other(world: Path) -> None:
+    make(params())
+    folder = world / "labels/light"
+    values = np.load(folder / "labels.npy")
+    items = np.load(world / "data/image/items.npy")[: len(values)]
+    brightness = items.mean(axis=(1, 2, 3))
+    trained = {f"{i}.png" for i in range(6)}
+    assert set(calls(world)) <= trained
+    np.testing.assert_array_equal(values, brightness > np.median(brightness))
+    told = json.loads((folder / "metrics.json").read_text())
+    assert told["items"] == len(values) and told["refused"] == 0 and told["k"] == 2
+    ids = pq.read_table(world / "data/image/items.parquet")["id"].to_pylist()
+    assert pq.read_table(folder / "provenance.parquet")["id"].to_pylist() == ids[: len(values)]
+    assert (folder / "page.html").exists()
+
+
+def test_one_more_item_labels_one_item(world: Path) -> None:
+    make(params())
+    calls(world)
+    Picture.new("RGB", (16, 16), "red").save(world / "pictures/train/all/new.png")
+    make(params())
+    assert calls(world) == ["new.png"]
+    shutil.rmtree(world / "labels")
+    make(params())
+    assert calls(world) == []
+    make(params(too_bright=251))  # another option, so another cache
+    assert len(calls(world)) == 7 - 1  # one picture of the seven is for validation
+
+
+def test_what_a_labeler_refuses_has_no_label_and_a_reason(world: Path) -> None:
+    make(params(too_bright=100))
+    folder = world / "labels/light"
+    values = np.load(folder / "labels.npy")
+    refused = json.loads((folder / "refused.json").read_text())
+    assert refused and set(refused.values()) == {"too bright"}
+    assert (values == -1).sum() == len(refused)
+    assert (np.load(folder / "confidence.npy")[values == -1] == 0).all()
+
+
+def test_all_refused_is_an_error_that_names_the_first(world: Path) -> None:
+    with pytest.raises(UserError, match=r"no item could be labelled; .*\.png: too bright"):
+        make(params(too_bright=0))
+    assert not (world / "labels/light").exists()
+
+
+def test_columns_of_a_run(world: Path) -> None:
+    run = TaughtRun(objective="any", labels="light")
+    with pytest.raises(UserError, match=r"run `python -m tasks label light` first"):
+        free_labels.columns(run, 1)
+    make(params())
+    count = len(np.load(world / "labels/light/labels.npy"))
+    found = free_labels.columns(run, count)
+    assert set(found) == {"free_label", "free_confidence"}
+    with pytest.raises(UserError, match=f"of {count} items, expected {count + 1}"):
+        free_labels.columns(run, count + 1)
+    assert free_labels.columns(TaughtRun(objective="any", labels="none"), 3) == {}
+    before = free_labels.fingerprint(run)
+    make(params(too_bright=100))
+    assert free_labels.fingerprint(run) != before
+
+
+def test_the_name_of_a_choice_is_typed() -> None:
+    with pytest.raises(ValueError, match="labeler"):
+        LabelerChoice.model_validate({"labeller": "x"})
+
+
+def test_a_run_names_labels_just_when_its_objective_reads_some(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import methods, options
+    from tasks.mistakes import Mistakes
+
+    folder = tmp_path / "image/objectives"
+    folder.mkdir(parents=True)
+    (folder / "taught.py").write_text('x = batch["free_label"]\n')
+    (folder / "alone.py").write_text("x = 1\n")
+    monkeypatch.setattr(options, "ROOT", tmp_path)
+    labelers = {"light": {}}
+    cases = {
+        ("taught", "light"): "",
+        ("alone", "none"): "",
+        ("taught", "none"): "taught needs free labels; expected a labeler's name",
+        ("alone", "light"): "found 'light'; alone learns from no labels; expected none",
+        ("taught", "lihgt"): "unknown labeler 'lihgt'; did you mean 'light'?; allowed: none, light",
+    }
+    for (objective, chosen), text in cases.items():
+        mistakes = Mistakes(Path("params.yaml"), {})
+        run = {"objective": objective, "labels": chosen}
+        methods.check_labels("image", run, ("image", "runs", "a"), labelers, mistakes)
+        assert mistakes.found == ([f"params.yaml: image.runs.a.labels: {text}"] if text else [])
+
+
+def test_two_modalities_cannot_share_the_name_of_a_run() -> None:
+    from tasks import methods
+    from tasks.mistakes import Mistakes
+
+    mistakes = Mistakes(Path("params.yaml"), {})
+    methods.check_names(
+        {"image": {"runs": {"byol": {}}}, "audio": {"runs": {"byol": {}}}}, mistakes
+    )
+    text = "audio.runs.byol: the name is taken by image.runs.byol; expected another"
+    assert mistakes.found == [f"params.yaml: {text}"]
