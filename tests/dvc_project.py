@@ -9,6 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from flows import dvc_graph
+from modalities.items import UserError
 
 SIDES = tuple("abcdef")
 ROOT = Path(__file__).resolve().parents[1]
@@ -120,7 +121,13 @@ class Project:
 
     def run(self, *targets: str) -> dict[str, object]:
         """As the flow does: all that is dirty, each after its upstream, side by side."""
-        return run_all(self.root, targets)
+        ended = run_all(self.root, targets)
+        for how in ended.values():
+            if isinstance(how, Exception) and not isinstance(
+                how, dvc_graph.StageFailed | UserError
+            ):
+                raise how  # with its traceback
+        return ended
 
 
 def run_all(root: Path, targets: tuple[str, ...] = ()) -> dict[str, object]:
