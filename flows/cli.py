@@ -14,6 +14,7 @@ from rich.markup import escape
 
 from flows import edit, results
 from modalities.items import UserError
+from tasks.params import MODALITIES
 
 app = typer.Typer(
     help="Point it at data with few labels; it shows what every free signal is worth.",
@@ -67,7 +68,7 @@ def status() -> None:
 
 @app.command()
 def data(
-    modality: Annotated[str, typer.Argument(help="image")],
+    modality: Annotated[str, typer.Argument(help=", ".join(MODALITIES))],
     path: Annotated[str, typer.Argument(help="your folder, or `playroom` for the default data")],
     labels: Annotated[
         Path | None, typer.Option(metavar="CSV", help="a table with the columns file, label")

@@ -7,7 +7,7 @@ is submitted when everything upstream has ended and a place is free, so no threa
 import queue
 import threading
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any
 from uuid import UUID
 
 from prefect import allow_failure, flow
@@ -27,7 +27,7 @@ from flows.body import Body
 from flows.dvc_graph import Stage
 from flows.heal import heal
 from modalities.items import UserError
-from tasks.params import load
+from tasks.params import Modality, load
 
 POLL = 1.0  # seconds between two looks at whether somebody cancelled
 MOST = 256  # threads; only as many are made as stages run at once
@@ -164,7 +164,7 @@ class Run:
 )
 def pipeline(
     targets: list[str] = [],  # noqa: B006
-    only: Literal["image"] | None = None,
+    only: Modality | None = None,
     force: bool = False,
     jobs: Annotated[int, Field(ge=0, le=MOST)] = 0,
 ) -> Outcome:

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from annotated_types import MinLen
 from pydantic import Field, ValidationError
@@ -19,7 +19,8 @@ from tasks.sections import PlayroomImage as PlayroomImage
 from tasks.sections import PlayroomShift as PlayroomShift
 
 PARAMS = Path("params.yaml")
-MODALITIES = ("image",)
+Modality = Literal["image"]
+MODALITIES: tuple[str, ...] = get_args(Modality)
 
 
 class Training(Strict):

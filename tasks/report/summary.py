@@ -6,11 +6,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.report.facts import Facts
+from tasks.params import MODALITIES
 from tasks.results import KEYS, places
 
 # items.npy may be huge: meta.json's fingerprint is a digest of its content.
 DATA = ("items.parquet", "meta.json", "quarantine.csv", "metrics.json")
-SECTIONS = {"playroom", "training", "image", "report"}  # those that change what the page says
+SECTIONS = {"playroom", "training", "report", *MODALITIES}  # those that change what the page says
 
 
 def summary(facts: Facts, own: dict[str, Any]) -> dict[str, Any]:
