@@ -1,12 +1,13 @@
 """The only place that touches what DVC keeps private; tests/test_dvc_private.py pins it.
 
-Five things of DVC are replaced, and only for stages that run within `repository(root, call)`:
+Six things of DVC are replaced, and only for stages that run within `repository(root, call)`:
 
 - the running of a command: under a supervisor, line by line, the bookkeeper's lock released;
 - when dependencies are hashed: before the command, not after (treeverse/dvc#11058);
 - how dvc.lock is written: atomically, a new entry where one `dvc repro` of all would have put it;
 - who owns a path lock: process and stage, where DVC only knows the process;
-- how the repository lock is waited for: until it is free or `stop_all`.
+- how the repository lock is waited for: until it is free or `stop_all`;
+- what an empty entry of the run cache is taken for, which a kill leaves: nothing, not an error.
 """
 
 import contextlib
@@ -114,10 +115,12 @@ def _dvc() -> tuple[Any, Any]:
     import dvc.rwlock
     import dvc.stage.run
     from dvc.repo import Repo
+    from dvc.stage.cache import StageCache, _get_stage_hash
 
     logging.getLogger("dvc").setLevel(logging.ERROR)
     run_original, rwlock_original = dvc.stage.run.cmd_run, dvc.rwlock.rwlock
     modify_original = dvc.dvcfile.modify_yaml
+    load_original = StageCache._load
 
     def cmd_run(stage: Any, dry: bool = False, run_env: Any = None) -> None:
         call = _current()
@@ -135,6 +138,13 @@ def _dvc() -> tuple[Any, Any]:
         call = _current()
         return modify_original(path, fs=fs) if call is None else _modify(Path(path), call.root)
 
+    def load_run(runs: Any, stage: Any) -> Any:
+        key = _get_stage_hash(stage)
+        folder = Path(runs._get_cache_dir(key)) if key else Path()
+        filled = key and folder.exists() and any(folder.iterdir())
+        return load_original(runs, stage) if filled else None
+
+    StageCache._load = load_run
     dvc.stage.run.cmd_run = cmd_run
     dvc.rwlock.rwlock = rwlock
     dvc.dvcfile.modify_yaml = modify_yaml

@@ -34,6 +34,7 @@ def heal(root: Path) -> list[str]:
         if done:  # someone was killed: plain `dvc` leaves its command running
             done += end_orphans(root, _writers(root))
         done += mend_lock(root)
+        done += mend_run_cache(root)
         return done + remove_leftovers(root, _writers(root))
 
 
@@ -118,6 +119,19 @@ def mend_lock(root: Path) -> list[str]:
             path.unlink()
     what = f"restored from {source}" if content else "removed, as no copy of it was whole"
     return [f"dvc.lock was cut off by a kill: {what}; later stages come back from the run cache"]
+
+
+def mend_run_cache(root: Path) -> list[str]:
+    """Remove entries of the run cache that were never filled: DVC fails on an empty one."""
+    done: list[str] = []
+    with _held(root / ".dvc/tmp/lock") as held:
+        for entry in (root / ".dvc/cache/runs").glob("*/*") if held else ():
+            for part in entry.glob("*.tmp"):
+                part.unlink(missing_ok=True)
+            if not any(entry.iterdir()):
+                entry.rmdir()
+                done.append(f"removed an empty entry of the run cache ({entry.name[:8]})")
+    return done
 
 
 def looks_whole(root: Path) -> bool:

@@ -154,6 +154,25 @@ def test_a_dvc_lock_torn_beside_us_is_mended_before_the_next_stage(project):
     assert set(project.run("a").values()) == {"clean"}
 
 
+@pytest.mark.parametrize("left", [None, ".2crZglKhun3.tmp"])
+def test_an_entry_of_the_run_cache_that_was_never_filled_is_no_obstacle(project, left):
+    project.run()
+    runs = project.root / ".dvc/cache/runs"
+    for entry in runs.glob("*/*"):  # as a kill leaves it, between the folder and its file
+        for file in entry.iterdir():
+            file.unlink()
+        if left:
+            (entry / left).write_text("cut o")
+    (project.root / "dvc.lock").unlink()
+    (project.root / heal.GOOD).unlink(missing_ok=True)
+    if left is None:
+        assert set(project.run().values()) == {"ran"}  # not yet healed: no error either
+        return
+    assert any("empty entry of the run cache" in line for line in heal.heal(project.root))
+    assert not list(runs.glob("*/*"))
+    assert set(project.run().values()) == {"ran"}
+
+
 def test_a_removed_dvc_lock_is_the_users_wish(project):
     project.run("a")
     (project.root / "dvc.lock").unlink()
