@@ -125,6 +125,14 @@ class Objective(nn.Module):
     def after_step(self, progress: Progress) -> None:
         """What moves without a gradient: EMA, queue, bank. Called after each optimiser step."""
 
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
+        """Draw what the task is and how well it is done, for people: *.png, *.html in `folder`.
+
+        Called once after training, in one process, in evaluation mode, without gradients, with a
+        raw batch of training items, in less than three seconds; the same files for the same run.
+        A PNG may carry its caption in the field `Description`. By default nothing is drawn.
+        """
+
 
 @dataclass(frozen=True)
 class Labelled:

@@ -57,6 +57,7 @@ def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
     import torch
 
     from tasks.checkpoints import Checkpoints
+    from tasks.shown import draw
     from tasks.training import train
 
     torch.set_num_threads(params.training.threads)
@@ -67,13 +68,14 @@ def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
     plan = plan_of(params, run)
     probe = _probe(modality, data)
     checkpoints = Checkpoints(f"pretrain-{run}", _fingerprint(params, run))
+    free = free_labels.columns(params.run(run), len(data.items))
     history = train(
         objective, data.items, plan, tell, probe=probe, checkpoints=checkpoints,
-        workers=params.machine.workers,
-        free=free_labels.columns(params.run(run), len(data.items)),
+        workers=params.machine.workers, free=free,
     )  # fmt: skip
     if int(os.environ.get("RANK", "0")) == 0:
-        _write(folder, params, run, objective.encoder, (history, plan, len(data.items)))
+        draw(objective, {"items": data.items, **free}, plan.seed, folder, tell)
+        _write(folder, params, run, objective, (history, plan, len(data.items)))
 
 
 def construct(params: Params, run: str) -> "Objective":
@@ -172,13 +174,15 @@ def _fingerprint(params: Params, run: str) -> str:
 
 
 def _write(
-    folder: Path, params: Params, run: str, encoder: "Encoder",
+    folder: Path, params: Params, run: str, objective: "Objective",
     found: "tuple[list[Row], Plan, int]",
 ) -> None:  # fmt: skip
     """What models/RUN holds; the same bytes for the same run."""
     from safetensors.torch import save_file
 
-    history, plan, items = found
+    from tasks.shown import about
+
+    (history, plan, items), encoder = found, objective.encoder
     weights = encoder.state_dict()
     path = folder / "encoder.safetensors"
     save_file({key: weights[key].cpu().contiguous() for key in weights}, path)
@@ -191,7 +195,10 @@ def _write(
     }  # fmt: skip
     _curves(folder, history)
     write_json(folder / "metrics.json", numbers)
-    write_json(folder / "config.json", _config(params, run, encoder) | {"sha256": digest})
+    write_json(
+        folder / "config.json",
+        _config(params, run, encoder) | {"about": about(objective), "sha256": digest},
+    )
 
 
 def _config(params: Params, run: str, encoder: "Encoder") -> dict[str, Any]:

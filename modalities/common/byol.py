@@ -66,3 +66,11 @@ class SiameseObjective(Objective):
         """target <- tau target + (1 - tau) online; tau of the step that was just made."""
         tau = momentum_at(progress.step - 1, progress.steps, self.momentum)
         ema.update(self.target, self._leader(), tau)
+
+    def alike(self, batch: Batch, rng: Randomness) -> tuple[Tensor, Tensor, Tensor]:
+        """Two views of each item, and (B, B): the cosine of what is predicted from first ones to
+        what the target makes of second ones. For people to look at.
+        """
+        first, second = self.views(batch, rng).values()
+        predicted = self.predictor(self._leader()(first))
+        return first, second, unit(predicted) @ unit(self.target(second)).T

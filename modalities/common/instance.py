@@ -4,9 +4,10 @@ What is written once for every modality: an objective is a head, an augmentation
 negatives.
 """
 
-from torch import nn
+from torch import Tensor, nn
 
 from modalities.base import Batch, Encoder, Objective, Progress, Randomness, Step
+from modalities.common.contrast import unit
 from modalities.common.negatives import Augment, Negatives
 
 
@@ -38,3 +39,13 @@ class InstanceObjective(Objective):
 
     def after_step(self, progress: Progress) -> None:  # noqa: ARG002
         self.negatives.after_step()
+
+    def alike(self, batch: Batch, rng: Randomness) -> tuple[Tensor, Tensor, Tensor]:
+        """Two views of each item, and (B, B): the cosine of first ones' queries to second's keys.
+
+        For people to look at: keys are made as in training, but from the batch alone.
+        """
+        first, second = (self.augmentation(batch["items"], rng) for _ in range(2))
+        leader = nn.Sequential(self.encoder, self.head)
+        keys = self.negatives.keymaker(leader)(second)
+        return first, second, unit(leader(first)) @ unit(keys).T

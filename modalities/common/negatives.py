@@ -35,6 +35,10 @@ class Negatives(nn.Module):
     def forward(self, leader: nn.Module, views: Batch, temperature: float) -> Tensor:
         raise NotImplementedError
 
+    def keymaker(self, leader: nn.Module) -> nn.Module:
+        """The network that makes keys: the leader, but for those who keep one of their own."""
+        return leader
+
     def after_step(self) -> None:
         """As `Objective.after_step`."""
 
@@ -113,6 +117,9 @@ class Queue(Negatives):
         query = leader(views["query"])  # (n, P)
         key = self._key(leader, views["key"], views["shuffle"])
         return info_nce(query, key, self.keys, temperature)
+
+    def keymaker(self, leader: nn.Module) -> nn.Module:  # noqa: ARG002
+        return self.follower
 
     @torch.no_grad()
     def _key(self, leader: nn.Module, image: Tensor, shuffle: Tensor) -> Tensor:

@@ -9,6 +9,8 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
+from modalities.common.augmentation import MEAN, STD
+
 STEP, REACH, BINS = 10, 11, 313  # of the grid in ab; points of it each way; those in gamut
 SIDE = 2 * REACH + 1
 LINEAR = (
@@ -40,6 +42,18 @@ def to_rgb(lab: Tensor) -> Tensor:
     linear = _mix(torch.linalg.inv(matrix / matrix.sum(1, keepdim=True)), xyz)
     bent = 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(linear > 0.0031308, bent, 12.92 * linear).clamp(0, 1)
+
+
+def lab_of(image: Tensor) -> Tensor:
+    """(B, 3, H, W) as an encoder takes it, normalised -> (B, 3, H, W) Lab."""
+    std, mean = image.new_tensor(STD)[:, None, None], image.new_tensor(MEAN)[:, None, None]
+    return to_lab((image * std + mean).clamp(0, 1))
+
+
+def without_colour(lab: Tensor) -> Tensor:
+    """(B, 3, H, W) Lab -> (B, 3, H, W) normalised: its lightness, as a picture that is grey."""
+    std, mean = lab.new_tensor(STD)[:, None, None], lab.new_tensor(MEAN)[:, None, None]
+    return ((lab[:, :1] / 100 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 
 def _mix(matrix: Tensor, x: Tensor) -> Tensor:

@@ -3,12 +3,14 @@
 Shapes: P width of the projection.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from modalities.base import Encoder
+from modalities.base import Batch, Encoder, Randomness
 from modalities.common.byol import SiameseObjective
+from modalities.image import pictures
 from modalities.image.views import contrastive
 
 
@@ -36,3 +38,6 @@ class BYOL(SiameseObjective):
         super().__init__(
             encoder, augmentation, projection=projection, hidden=hidden, momentum=momentum
         )
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
+        pictures.pairs(folder, *self.alike(batch, rng), others="nearest others")

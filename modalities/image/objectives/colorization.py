@@ -3,6 +3,7 @@
 Shapes: B pictures, H W height and width, h w coarser ones, Q = 313 bins of colour, K = 10 nearest.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -11,8 +12,8 @@ from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Progress, Randomness, Step
 from modalities.common import distributed
-from modalities.common.augmentation import MEAN, STD
-from modalities.image.colour import BINS, Palette, to_lab
+from modalities.image import pictures
+from modalities.image.colour import BINS, Palette, lab_of, without_colour
 from modalities.image.dense import Dense, fine
 from modalities.image.encoder import ImageEncoder
 from modalities.image.views import contrastive
@@ -49,15 +50,15 @@ class Colorization(Objective):
         self.augmentation = contrastive(crop=crop, colour=0.0, blur=0.0, grey=0.0)
 
     def views(self, batch: Batch, rng: Randomness) -> Batch:
-        image = self.augmentation(batch["items"], rng)  # (B, 3, H, W)
-        std, mean = image.new_tensor(STD)[:, None, None], image.new_tensor(MEAN)[:, None, None]
-        lab = to_lab((image * std + mean).clamp(0, 1))
-        size = fine((image.shape[2], image.shape[3]), self.cell)
+        lab = self.lab(batch, rng)
+        size = fine((lab.shape[2], lab.shape[3]), self.cell)
         ab = nn.functional.adaptive_avg_pool2d(lab[:, 1:], size)
         nearest, share = self.palette.encode(ab)  # (B, K, h, w)
-        grey = (lab[:, :1] / 100 - mean) / std  # (B, 3, H, W), as a picture with no colour
-        grey = grey.contiguous(memory_format=torch.channels_last)
-        return {"image": grey, "nearest": nearest, "share": share}
+        return {"image": without_colour(lab), "nearest": nearest, "share": share}
+
+    def lab(self, batch: Batch, rng: Randomness) -> Tensor:
+        """(B, 3, H, W) pictures in Lab."""
+        return lab_of(self.augmentation(batch["items"], rng))
 
     def forward(self, batch: Batch) -> Step:
         nearest, share = batch["nearest"], batch["share"]
@@ -79,6 +80,10 @@ class Colorization(Objective):
     def colours(self, image: Tensor) -> Tensor:
         """(B, 3, H, W) grey -> (B, 2, h, w): the ab that are painted."""
         return self.palette.annealed_mean(self.scores(image))
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
+        lab = self.lab(batch, rng)
+        pictures.colours(folder, lab, self.colours(without_colour(lab)))
 
     @torch.no_grad()
     def after_step(self, progress: Progress) -> None:  # noqa: ARG002

@@ -3,14 +3,17 @@
 Shapes: B pictures, H W height and width, t side of a patch, D width.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
 import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le, Lt
+from torch import Tensor
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
 from modalities.common.heads import mlp
+from modalities.image import pictures
 from modalities.image.tiles import centred, cut, drop, project, resize
 from modalities.image.views import contrastive
 
@@ -54,7 +57,11 @@ class Context(Objective):
         self.augmentation = contrastive(crop=crop, colour=0.0, blur=0.0, grey=0.0)
 
     def views(self, batch: Batch, rng: Randomness) -> Batch:
-        x = self.augmentation(batch["items"], rng)  # (B, 3, H, W)
+        patches, target, _ = self.pair(self.augmentation(batch["items"], rng), rng)
+        return {"patches": patches, "target": target}
+
+    def pair(self, x: Tensor, rng: Randomness) -> tuple[Tensor, Tensor, Tensor]:
+        """(B, 3, H, W) -> (B, 2, 3, t, t), target (B,), (B, 2, 3) where: down, across, side."""
         side = int(self.patch * min(x.shape[2:]))
         step, off = side + round(self.gap * side), round(self.jitter * side)
         target = rng.integers(len(NEIGHBOURS))  # (B,)
@@ -73,10 +80,21 @@ class Context(Objective):
         patches = centred(resize(cut(x, corners, side), self.size))
         if self.hide:
             patches = self.hide(patches, rng)
-        return {"patches": patches, "target": target}
+        where = torch.cat([*corners, torch.full_like(corners[0], side)], 2)
+        return patches, target, where
 
     def forward(self, batch: Batch) -> Step:
-        patches, target = batch["patches"], batch["target"]  # (B, 2, 3, t, t), (B,)
-        scores = self.head(self.encoder(patches.flatten(0, 1)).view(len(patches), -1)).float()
+        scores, target = self.scores(batch["patches"]), batch["target"]
         right = (scores.argmax(1) == target).float().mean()
         return Step(F.cross_entropy(scores, target), {"accuracy": right})
+
+    def scores(self, patches: Tensor) -> Tensor:
+        """(B, 2, 3, t, t) -> (B, 8)."""
+        found: Tensor = self.head(self.encoder(patches.flatten(0, 1)).view(len(patches), -1))
+        return found.float()
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
+        image = self.augmentation(batch["items"], rng)
+        patches, target, where = self.pair(image, rng)
+        belief = self.scores(patches).softmax(1)
+        pictures.neighbours(folder, image, patches, where, belief, target)

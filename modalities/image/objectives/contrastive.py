@@ -5,15 +5,17 @@ The three are compared in He et al. 2019, arXiv:1911.05722, section 3.
 Shapes: B pictures, P width of the projection, N items of the data, K length of the queue.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
-from modalities.base import Encoder
+from modalities.base import Batch, Encoder, Randomness
 from modalities.common.heads import mlp
 from modalities.common.instance import InstanceObjective
 from modalities.common.negatives import EndToEnd, MemoryBank, Negatives, Queue
+from modalities.image import pictures
 from modalities.image.views import contrastive
 
 
@@ -50,3 +52,6 @@ class Contrastive(InstanceObjective):
             source = Queue(leader, projection, length=queue, momentum=momentum, splits=splits)
         augmentation = contrastive(crop=crop, colour=colour, blur=blur, grey=grey)
         super().__init__(encoder, head, source, augmentation, temperature=temperature)
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
+        pictures.pairs(folder, *self.alike(batch, rng), others="hardest negatives")

@@ -4,6 +4,7 @@ Shapes: B pictures, H W height and width, n blocks.
 """
 
 import math
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -12,6 +13,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from modalities.base import Batch, Objective, Randomness, Step
+from modalities.image import pictures
 from modalities.image.dense import Dense
 from modalities.image.encoder import ImageEncoder
 from modalities.image.views import contrastive
@@ -59,13 +61,20 @@ class Inpainting(Objective):
 
     def forward(self, batch: Batch) -> Step:
         image, hole = batch["image"], batch["hole"]
-        seen = image.masked_fill(hole, 0.0)  # the mean, in a normalised picture
-        size = (image.shape[2], image.shape[3])
-        painted = self.decoder(self.encoder.maps(seen)[-1], size)  # (B, 3, H, W)
-        error = (painted - image).square().mean(1, keepdim=True)  # (B, 1, H, W)
+        error = (self.paint(image, hole) - image).square().mean(1, keepdim=True)  # (B, 1, H, W)
         weight = weights(hole, self.border, self.border_weight)
         inside = mean(error.detach(), hole.float())
         return Step(mean(error, weight), {"hole": inside})
+
+    def paint(self, image: Tensor, hole: Tensor) -> Tensor:
+        """(B, 3, H, W) of which the hole is not seen -> the whole picture."""
+        seen = image.masked_fill(hole, 0.0)  # the mean, in a normalised picture
+        found: Tensor = self.decoder(self.encoder.maps(seen)[-1], (seen.shape[2], seen.shape[3]))
+        return found
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
+        image, hole = self.views(batch, rng).values()
+        pictures.holes(folder, image, hole, self.paint(image, hole))
 
 
 def span(size: int, part: float, place: Tensor) -> Tensor:
@@ -88,5 +97,4 @@ def weights(hole: Tensor, border: int, heavy: float) -> Tensor:
 
 def mean(error: Tensor, weight: Tensor) -> Tensor:
     """(B, 1, H, W) errors -> their weighted mean, every picture counting as much."""
-    each: Tensor = (error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3))
-    return each.mean()
+    return torch.mean((error * weight).sum((1, 2, 3)) / weight.sum((1, 2, 3)))

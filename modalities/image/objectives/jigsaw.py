@@ -3,6 +3,7 @@
 Shapes: B pictures, H W height and width, t side of a tile, P permutations, D width.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
 from modalities.common.heads import mlp
+from modalities.image import pictures
 from modalities.image.permutations import distant, least_distance
 from modalities.image.tiles import coloured, cut, normalised, resize
 from modalities.image.views import contrastive
@@ -56,14 +58,17 @@ class Jigsaw(Objective):
         self.register_buffer("orders", orders.clone())  # (P, 9)
 
     def views(self, batch: Batch, rng: Randomness) -> Batch:
-        tiles = self.tiles(self.augmentation(batch["items"], rng), rng)
+        tiles = normalised(self.tiles(self.augmentation(batch["items"], rng), rng))
         target = rng.integers(len(self.orders))  # (B,)
-        order = self.orders.to(tiles.device)[target]  # (B, 9): place k shows tile order[k]
-        shuffled = tiles[torch.arange(len(tiles), device=tiles.device)[:, None], order]
-        return {"tiles": shuffled, "target": target}
+        return {"tiles": self.shuffled(tiles, target), "target": target}
+
+    def shuffled(self, tiles: Tensor, target: Tensor) -> Tensor:
+        """(B, 9, ...), (B,) -> the same tiles, of which place k shows tile order[k]."""
+        order = self.orders.to(tiles.device)[target]  # (B, 9)
+        return tiles[torch.arange(len(tiles), device=tiles.device)[:, None], order]
 
     def tiles(self, x: Tensor, rng: Randomness) -> Tensor:
-        """(B, 3, H, W) -> (B, 9, 3, t, t) as they lie, row by row, each normalised."""
+        """(B, 3, H, W) -> (B, 9, 3, t, t) as they lie, row by row."""
         cells = (x.shape[2] // GRID, x.shape[3] // GRID)
         side = int(self.tile * min(cells))
         if side < 2:
@@ -76,11 +81,20 @@ class Jigsaw(Objective):
             place = rng.integers(cell - side + 1, 9, 1) + moved[:, axis]  # (B, 9, 3), in its cell
             start = (number // GRID, number % GRID)[axis][:, None] * cell
             corners.append(start + place.clamp(0, cell - side))
-        return normalised(resize(cut(x, corners, side), self.size))
+        return resize(cut(x, corners, side), self.size)
 
     def forward(self, batch: Batch) -> Step:
-        tiles, target = batch["tiles"], batch["target"]
-        features = self.encoder(tiles.flatten(0, 1)).view(len(tiles), -1)  # (B, 9 D)
-        scores = self.head(features).float()  # (B, P)
+        scores, target = self.scores(batch["tiles"]), batch["target"]
         right = (scores.argmax(1) == target).float().mean()
         return Step(F.cross_entropy(scores, target), {"accuracy": right})
+
+    def scores(self, tiles: Tensor) -> Tensor:
+        """(B, 9, 3, t, t) -> (B, P)."""
+        found: Tensor = self.head(self.encoder(tiles.flatten(0, 1)).view(len(tiles), -1))
+        return found.float()
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
+        tiles = self.tiles(self.augmentation(batch["items"], rng), rng)
+        target = rng.integers(len(self.orders))
+        guess = self.scores(self.shuffled(normalised(tiles), target)).argmax(1)
+        pictures.puzzles(folder, tiles, self.orders[target], self.orders[guess])

@@ -3,6 +3,7 @@
 Shapes: B pictures, N patches, K visible, M masked, p side of a patch, W width of the decoder.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -13,6 +14,7 @@ from modalities.base import Batch, Objective, Randomness, Step
 from modalities.common.augmentation import LEVEL
 from modalities.common.masking import divide, pick
 from modalities.common.transformer import positions, start, transformer
+from modalities.image import pictures
 from modalities.image.encoder import PatchEncoder
 from modalities.image.views import contrastive
 
@@ -52,13 +54,23 @@ class MAE(Objective):
         return {"image": image, "visible": visible, "masked": masked}
 
     def forward(self, batch: Batch) -> Step:
-        image, visible, masked = batch["image"], batch["visible"], batch["masked"]
+        target = normalised(pick(self.encoder.patches(batch["image"]), batch["masked"]))
+        return Step((self.paint(**batch).float() - target).square().mean())
+
+    def paint(self, image: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
+        """(B, 3, H, W), (B, K), (B, M) -> the masked patches, normalised, (B, M, 3 p p)."""
         place = positions(*self.encoder.grid(image), self.width, image.device)  # (N, W)
         seen = self.enter(self.encoder.tokens(image, visible)) + place[visible]  # (B, K, W)
         tokens = torch.cat([seen, self.hidden + place[masked]], 1)  # positions tell their order
-        painted = self.leave(self.decoder(tokens)[:, visible.shape[1] :])  # (B, M, 3 p p)
-        target = normalised(pick(self.encoder.patches(image), masked))
-        return Step((painted.float() - target).square().mean())
+        painted: Tensor = self.leave(self.decoder(tokens)[:, visible.shape[1] :])
+        return painted
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
+        views = self.views(batch, rng)
+        true = pick(self.encoder.patches(views["image"]), views["masked"])
+        spread = (true.var(2, keepdim=True) + LEVEL**2).sqrt()
+        painted = self.paint(**views).float() * spread + true.mean(2, keepdim=True)
+        pictures.patches(folder, views["image"], views["masked"], painted)
 
 
 def normalised(patches: Tensor) -> Tensor:

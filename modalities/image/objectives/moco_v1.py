@@ -3,14 +3,16 @@
 Shapes: P width of the projection, K length of the queue.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
-from modalities.base import Encoder
+from modalities.base import Batch, Encoder, Randomness
 from modalities.common.instance import InstanceObjective
 from modalities.common.negatives import Queue
+from modalities.image import pictures
 from modalities.image.views import discriminative
 
 
@@ -39,3 +41,6 @@ class MoCoV1(InstanceObjective):
         source = Queue(leader, projection, length=queue, momentum=momentum, splits=splits)
         augmentation = discriminative(crop=crop, colour=colour, grey=grey)
         super().__init__(encoder, head, source, augmentation, temperature=temperature)
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
+        pictures.pairs(folder, *self.alike(batch, rng), others="hardest negatives")

@@ -3,6 +3,7 @@
 Shapes: B pictures, H = W side, D width.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import torch
@@ -11,6 +12,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step
+from modalities.image import pictures
 from modalities.image.views import contrastive
 
 
@@ -42,9 +44,18 @@ class Rotation(Objective):
         return {"image": turned, "quarters": quarters}
 
     def forward(self, batch: Batch) -> Step:
-        scores = self.head(self.encoder(batch["image"])).float()  # (4 B, 4)
+        scores = self.scores(batch["image"])
         right = (scores.argmax(1) == batch["quarters"]).float().mean()
         return Step(F.cross_entropy(scores, batch["quarters"]), {"accuracy": right})
+
+    def scores(self, image: Tensor) -> Tensor:
+        """(4 B, 3, H, H) -> (4 B, 4)."""
+        found: Tensor = self.head(self.encoder(image)).float()
+        return found
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
+        image = self.views(batch, rng)["image"]
+        pictures.rotations(folder, image, self.scores(image).softmax(1))
 
 
 def turn(x: Tensor, quarters: int) -> Tensor:

@@ -3,14 +3,17 @@
 Shapes: B pictures, P width of the projection.
 """
 
+from pathlib import Path
 from typing import Annotated
 
 import torch
 from annotated_types import Ge, Gt, Le
+from torch import Tensor
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step
-from modalities.common.contrast import nt_xent
+from modalities.common.contrast import nt_xent, unit
 from modalities.common.heads import mlp
+from modalities.image import pictures
 from modalities.image.views import contrastive
 
 
@@ -45,3 +48,13 @@ class SimCLR(Objective):
         both = torch.cat([batch["first"], batch["second"]])  # one batch for the batch norms
         first, second = self.head(self.encoder(both)).chunk(2)  # (B, P) each
         return Step(nt_xent(first, second, self.temperature))
+
+    @torch.no_grad()
+    def alike(self, batch: Batch, rng: Randomness) -> tuple[Tensor, Tensor, Tensor]:
+        """Two views, and the cosine of each first one's projection to each second one's."""
+        first, second = self.views(batch, rng).values()
+        one, two = (unit(self.head(self.encoder(view))) for view in (first, second))
+        return first, second, one @ two.T
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
+        pictures.pairs(folder, *self.alike(batch, rng), others="hardest negatives")
