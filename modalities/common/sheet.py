@@ -1,8 +1,9 @@
 """A sheet of small pictures in rows and columns, with a few words: what an objective has to show.
 
 PNG files with a transparent ground and colours of middle lightness, so that they can be read on
-light and on dark paper. They are drawn at twice the size at which they are meant to be seen, are at
-most 352 such pixels wide and carry their caption inside, in the field `Description`.
+light and on dark paper. They are drawn at twice the size at which they are meant to be seen (192
+dots an inch, where a page has 96), which is at most 352 pixels wide, and carry their caption in
+the field `Description`.
 
 Shapes: h, w height and width of a picture.
 """
@@ -57,7 +58,7 @@ def _save(path: Path, image: "Image", caption: str) -> None:
 
     said = PngInfo()
     said.add_itxt("Description", caption)
-    image.save(path, "PNG", pnginfo=said, optimize=True)
+    image.save(path, "PNG", pnginfo=said, optimize=True, dpi=(192, 192))
 
 
 def _drawn(heads: Sequence[str], rows: Rows) -> "Image":

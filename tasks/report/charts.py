@@ -45,7 +45,7 @@ def series(rows: list[Row], leader: str | None) -> list[dict[str, Any]]:
     return lines
 
 
-def accuracy(rows: list[Row], leader: str | None, width: float, every: float | None) -> Markup:
+def scores(rows: list[Row], leader: str | None, width: float, every: float | None) -> Markup:
     """Score against labels per class; `every` is how many labels per class there are in all."""
     small = width < 500
     height = 300.0 if small else 380.0
@@ -118,7 +118,7 @@ def _described(lines: list[dict[str, Any]], metric: str) -> str:
     for line in lines:
         values = [f"{p['budget']}: {words.value(p)}" for p in line["points"]]
         said.append(f"{line['name']} {', '.join(values)}")
-    return f"{metric} against labels per class. " + "; ".join(said)
+    return f"{words.metric(metric)} against labels per class. " + "; ".join(said)
 
 
 def curve(name: str, points: Sequence[Point], width: float = 230, height: float = 120) -> Markup:

@@ -5,15 +5,18 @@ Shapes: N items kept by ingest, H, W their height and width.
 
 import csv
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from tasks.params import MODALITIES, Params
+from tasks.report.drawn import Drawn, find
 from tasks.results import Place, places, read, read_json
 from tasks.stage import cost_file
 
 SPLITS = ("train", "val", "test")
+ORDER = ("image", "video", "audio", "shape", "text")  # of the sections; any other comes last
 
 
 @dataclass(frozen=True)
@@ -61,7 +64,21 @@ class Trained:
     config: dict[str, Any]
     metrics: dict[str, Any]
     curves: dict[str, list[tuple[float, float]]]  # (step, value)
-    pictures: list[Path]
+    drawn: Drawn
+
+
+@dataclass(frozen=True)
+class Free:
+    """One set of free labels: which tool made it, how, and who learns from it."""
+
+    name: str
+    modality: str
+    folder: Path
+    labeler: str
+    options: dict[str, Any]
+    metrics: dict[str, Any]
+    runs: list[str]
+    drawn: Drawn
 
 
 @dataclass(frozen=True)
@@ -74,16 +91,29 @@ class Facts:
     rows: list[dict[str, Any]]
     skipped: list[dict[str, Any]]
     stages: list[dict[str, Any]]
-    asked: list[str] = field(default_factory=list)  # runs in params.yaml
+    asked: list[str] = field(default_factory=list)  # runs in params.yaml, of what there is data of
+    free: list[Free] = field(default_factory=list)
+    drawn: list[tuple[Place, Drawn]] = field(default_factory=list)  # beside results
 
 
 def gather(params: Params) -> Facts:
     """Read what the stages left, as far as it is there."""
-    data = {m: found for m in MODALITIES if (found := _data(m))}
-    asked = [(m, run) for m in MODALITIES for run in params.section(m).runs]
-    runs = [made for m, run in asked if (made := _trained(m, run))]
+    known = in_order(MODALITIES)
+    data = {m: found for m in known if (found := _data(m))}
+    named = [(m, run) for m in known for run in params.section(m).runs]
+    runs = [made for m, run in named if (made := _trained(m, run))]
+    free = [made for m in known for made in _free(params, m)]
     rows, skipped = read(params)
-    return Facts(params, data, runs, rows, skipped, _stages(params), [run for _, run in asked])
+    rows.sort(key=lambda row: known.index(row["modality"]))
+    # A modality without data was not asked for (--only), unless there is nothing at all.
+    asked = [run for m, run in named if m in data or not data]
+    drawn = [(place, find(place.folder)) for place in places(params)]
+    return Facts(params, data, runs, rows, skipped, _stages(params), asked, free, drawn)
+
+
+def in_order(modalities: Iterable[str]) -> list[str]:
+    """As the page has them."""
+    return sorted(modalities, key=lambda m: ORDER.index(m) if m in ORDER else len(ORDER))
 
 
 def _data(modality: str) -> Data | None:
@@ -118,8 +148,26 @@ def _trained(modality: str, name: str) -> Trained | None:
     if config is None:
         return None
     metrics = read_json(folder / "metrics.json") or {}
-    pictures = sorted((folder / "pictures").glob("*.png"))
-    return Trained(name, modality, folder, config, metrics, _curves(folder), pictures)
+    drawn = find(folder / "pictures")
+    return Trained(name, modality, folder, config, metrics, _curves(folder), drawn)
+
+
+def _free(params: Params, modality: str) -> list[Free]:
+    """What labelers of a modality left."""
+    found, section = [], params.section(modality)
+    for name, choice in section.choices.items():
+        folder = Path("labels") / name
+        metrics = read_json(folder / "metrics.json")
+        if metrics is not None:
+            runs = [run for run, made in section.runs.items() if _taught_by(made) == name]
+            kind, chosen = choice.labeler, choice.options
+            found.append(Free(name, modality, folder, kind, chosen, metrics, runs, find(folder)))
+    return found
+
+
+def _taught_by(run: Any) -> str | None:
+    """The labels that a run learns from; None where its modality has no labelers."""
+    return getattr(run, "labels", None)
 
 
 def _curves(folder: Path) -> dict[str, list[tuple[float, float]]]:

@@ -71,9 +71,7 @@ def _encode(run: Trained, data: Data, order: list[int], budget: float) -> Any:
     from safetensors.torch import load_file
 
     modality = import_module(f"modalities.{data.modality}")
-    # Not `modality.encoder`: once imported, the submodule of that name hides the function.
-    build = import_module(f"modalities.{data.modality}.encoder").build
-    encoder = build(run.config["encoder"], **run.config.get("encoder_options", {}))
+    encoder = modality.build_encoder(run.config["encoder"], **run.config.get("encoder_options", {}))
     encoder.load_state_dict(load_file(run.folder / "encoder.safetensors"))
     encoder.eval()
     started = time.monotonic()

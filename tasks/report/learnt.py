@@ -4,13 +4,13 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.channel import Channel
-from tasks.report import charts, features, pictures, words
+from tasks.report import charts, drawn, features, words
 from tasks.report.facts import Facts, Trained
 
 SECONDS = 8.0  # for the features of all runs together
 CURVES = 9
 NARROW, FEW = 0.4, 0.05  # spread, and share of the directions, below which features are narrow
-DRAWN = 12  # pictures by the objectives of all runs together
+DRAWN = 24  # pictures by the objectives of all runs together
 
 
 def runs(facts: Facts, tell: Channel) -> Iterator[dict[str, Any]]:
@@ -26,20 +26,23 @@ def runs(facts: Facts, tell: Channel) -> Iterator[dict[str, Any]]:
             except Exception as error:  # the numbers must reach the reader, whatever a figure does
                 view["problem"] = f"{type(error).__name__}: {error}"
                 tell.warn(f"report: no pictures of what {run.name} learnt: {view['problem']}")
-        yield view | _described(run, max(1, DRAWN // many))
+        yield view | _described(run, max(2, DRAWN // many))
 
 
 def _described(run: Trained, most: int) -> dict[str, Any]:
     order = sorted(run.curves, key=lambda name: ("loss" not in name, name))[:CURVES]
-    drawn = [{"name": name, "picture": charts.curve(name, run.curves[name])} for name in order]
-    shown = [{"name": path.stem, "source": pictures.file(path)} for path in run.pictures[:most]]
+    curves = [{"name": name, "picture": charts.curve(name, run.curves[name])} for name in order]
     return {
         "name": run.name,
+        "modality": run.modality,
+        "item": words.item(run.modality),
+        "items": words.items(run.modality),
+        "about": run.config.get("about", ""),
         "objective": run.config.get("objective", ""),
         "numbers": _numbers(run),
         "health": health(run),
-        "curves": drawn,
-        "pictures": shown,
+        "curves": curves,
+        "drawn": drawn.view(run.drawn, most),
     }
 
 
@@ -49,13 +52,7 @@ def _numbers(run: Trained) -> list[tuple[str, str]]:
     found = [("encoder", config.get("encoder")), ("feature width", config.get("dim"))]
     found += [(name, metrics.get(name)) for name in ("parameters", "items", "epochs", "steps")]
     found.append(("final loss", metrics.get("loss", metrics.get("final_loss"))))
-    return [(name, _plain(value)) for name, value in found if value is not None]
-
-
-def _plain(value: Any) -> str:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    return [(name, words.plain(value)) for name, value in found if value is not None]
 
 
 def health(run: Trained) -> dict[str, str] | None:

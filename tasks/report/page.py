@@ -4,6 +4,7 @@ import io
 import platform
 from collections.abc import Callable
 from importlib.metadata import PackageNotFoundError, version
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -11,20 +12,20 @@ from markupsafe import Markup
 
 from tasks.channel import Channel
 from tasks.params import Params
-from tasks.report import charts, learnt, pictures, table, words
+from tasks.report import drawn, learnt, pictures, results, table, words
 from tasks.report.facts import SPLITS, Data, Facts
-from tasks.report.verdict import Verdict, budgets, choose, headline_budget, verdict
+from tasks.report.verdict import Verdict, verdict
 
 HERE = Path(__file__).parent
 PACKAGES = ("gleaner", "torch", "numpy", "scikit-learn", "prefect", "dvc", "pyarrow", "pillow")
 REFUSED = 200  # quarantined files named on the page
+LABELS = 12  # pictures of a set of free labels
 
 
 def render(facts: Facts, spent: Callable[[], dict[str, Any]], tell: Channel) -> str:
     """The whole page; `spent` says what this stage has cost so far."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
-    results = [_result(facts, group) for group in table.groups(facts)]
     runs = list(learnt.runs(facts, tell))
     tell.progress(0.85, "page")
     own = spent()
@@ -36,12 +37,15 @@ def render(facts: Facts, spent: Callable[[], dict[str, Any]], tell: Channel) -> 
         title=facts.params.report.title,
         style=Markup((HERE / "style.css").read_text("utf-8")),
         verdict=opening(facts),
+        elsewhere=_elsewhere(facts),
         figures=_figures(facts, own),
-        results=results,
+        several=len(facts.data) > 1,
+        results=results.tasks(facts),
         unmeasured=_unmeasured(facts),
         missing=[name for name in facts.asked if name not in {run.name for run in facts.runs}],
-        data=[_data(data) for data in facts.data.values()],
-        runs=runs,
+        data=[_data(data, tell) for data in facts.data.values()],
+        free=_free(facts),
+        runs=[(words.modality(m), list(those)) for m, those in groupby(runs, _modality)],
         costs=_costs([*facts.stages, own]),
         total=learnt.total(facts, own),
         params=_yaml(facts.params),
@@ -58,26 +62,30 @@ def opening(facts: Facts) -> Verdict:
     return verdict(rows, len(facts.runs), items, labelled=_labelled(facts))
 
 
-def _result(facts: Facts, group: dict[str, Any]) -> dict[str, Any]:
-    rows = group["rows"]
-    trained = [row for row in rows if row["objective"] is not None]
-    leader = None
-    if trained:
-        size = headline_budget(budgets(trained))
-        best = choose(row for row in trained if row["budget"] == size)
-        leader = best["run"] if best else None
-    data = facts.data.get(group["modality"])
-    every = None
-    if data is not None and data.classes:
-        every = len(data.where(("train",), labelled=True)) / len(data.classes)
-    shown = table.tables(group)
-    metric = group["metric"].replace("_", " ")
-    return {
-        "task": group["task"], "modality": group["modality"], "metric": metric,
-        "unit": words.unit(group["metric"]), "draws": max(row["draws"] for row in rows),
-        "wide": charts.accuracy(rows, leader, 960, every),
-        "narrow": charts.accuracy(rows, leader, 350, every), **shown,
-    }  # fmt: skip
+def _modality(run: dict[str, Any]) -> str:
+    return str(run["modality"])
+
+
+def _elsewhere(facts: Facts) -> list[tuple[str, str]]:
+    """The verdict on every other task, by its name."""
+    found: dict[str, str] = {}
+    for group in table.groups(facts):
+        name = f"{words.modality(group['modality'])}, {group['task'].replace('_', ' ')}"
+        found.setdefault(name, verdict(group["rows"], len(facts.runs), 0).text)
+    return list(found.items())[1:]
+
+
+def _free(facts: Facts) -> list[tuple[str, list[dict[str, Any]]]]:
+    """Sets of free labels by modality: numbers, who learns from them, pictures, fragments."""
+    found = [
+        {"modality": free.modality, "name": free.name, "labeler": free.labeler, "runs": free.runs,
+         "numbers": [(key.replace("_", " "), words.plain(value))
+                     for key, value in {**free.options, **free.metrics}.items()
+                     if key != "fingerprint" and value is not None],
+         "drawn": drawn.view(free.drawn, LABELS)}
+        for free in facts.free
+    ]  # fmt: skip
+    return [(words.modality(m), list(those)) for m, those in groupby(found, _modality)]
 
 
 def _labelled(facts: Facts) -> bool:
@@ -101,25 +109,37 @@ def _unmeasured(facts: Facts) -> str:
 
 def _figures(facts: Facts, own: dict[str, Any]) -> list[tuple[str, str]]:
     """The page in four numbers."""
-    found = []
-    for data in facts.data.values():
-        labelled = len(data.where(("train",), labelled=True))
-        found.append((f"{len(data.row):,}", "items read"))
-        found.append((f"{labelled:,}", f"training labels in {len(data.classes)} classes"))
-        if data.quarantine:
-            found.append((f"{len(data.quarantine):,}", "quarantined"))
+    every = list(facts.data.values())
+    labelled = sum(len(data.where(("train",), labelled=True)) for data in every)
+    classes, refused = (sum(map(len, (getattr(d, what) for d in every)))
+                        for what in ("classes", "quarantine"))  # fmt: skip
+    among = f" in {len(every)} modalities" if len(every) > 1 else ""
+    found = [
+        (f"{sum(len(data.row) for data in every):,}", f"items read{among}"),
+        (f"{labelled:,}", f"training labels in {classes} classes"),
+    ]
+    if refused:
+        found.append((f"{refused:,}", "quarantined"))
     found.append((str(len(facts.runs)), "encoder" if len(facts.runs) == 1 else "encoders"))
     found.append((learnt.total(facts, own), "of computing"))
     return found
 
 
-def _data(data: Data) -> dict[str, Any]:
+def _data(data: Data, tell: Channel) -> dict[str, Any]:
     tally = data.counts()
     kinds = [(split, sum(n for label, n in tally[split].items() if label is not None),
               tally[split][None]) for split in SPLITS]  # fmt: skip
     classes = [(name, [tally[split][name] for split in SPLITS]) for name in data.classes]
+    gallery, problem = [], ""
+    try:
+        gallery = pictures.gallery(data)
+    except Exception as error:  # the numbers must reach the reader, whatever a picture does
+        problem = f"{type(error).__name__}: {error}"
+        tell.warn(f"report: no pictures of data/{data.modality}: {problem}")
     return {
-        "modality": data.modality, "gallery": pictures.gallery(data), "splits": kinds,
+        "modality": data.modality, "head": words.modality(data.modality),
+        "items": words.items(data.modality), "gallery": gallery, "problem": problem,
+        "splits": kinds,
         "classes": classes, "reasons": data.reasons, "refused": data.quarantine[:REFUSED],
         "more": max(0, len(data.quarantine) - REFUSED), "count": len(data.row),
     }  # fmt: skip

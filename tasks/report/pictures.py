@@ -1,15 +1,13 @@
-"""Pictures inside the page: thumbnails of the data, what an objective drew.
+"""Pictures inside the page: thumbnails of the data.
 
 Shapes: n pictures of height h and width w.
 """
 
-import base64
-import io
 from collections.abc import Sequence
 from importlib import import_module
-from pathlib import Path
 from typing import Any
 
+from tasks.report.drawn import encoded
 from tasks.report.facts import SPLITS, Data
 
 LARGEST = 64  # pixels of a thumbnail's longer side
@@ -23,23 +21,7 @@ def uri(picture: Any, largest: int = LARGEST) -> str:
 
     image = Image.fromarray(picture)
     image.thumbnail((largest, largest), Image.Resampling.LANCZOS)
-    return _encoded(image)
-
-
-def _encoded(image: Any) -> str:
-    buffer = io.BytesIO()
-    image.save(buffer, "WEBP", quality=80, method=4)
-    return "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode("ascii")
-
-
-def file(path: Path, largest: int = 640) -> str:
-    """A picture file as a data URI, small enough for the page."""
-    from PIL import Image
-
-    with Image.open(path) as opened:
-        image = opened.convert("RGB")
-    image.thumbnail((largest, 2 * largest), Image.Resampling.LANCZOS)
-    return _encoded(image)
+    return encoded(image)
 
 
 def thumbnails(data: Data, positions: Sequence[int]) -> list[str]:

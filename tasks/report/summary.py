@@ -5,6 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+from tasks.params import MODALITIES
 from tasks.report.facts import Facts
 from tasks.params import MODALITIES
 from tasks.results import KEYS, places
@@ -29,7 +30,10 @@ def inputs(facts: Facts) -> dict[str, Any]:
     paths = [Path("data") / name / file for name in facts.data for file in DATA]
     for run in facts.runs:
         paths += [path for path in run.folder.rglob("*") if path.is_file()]
-    paths += [place.folder / "metrics.json" for place in places(facts.params)]
+    folders = [place.folder for place in places(facts.params)] + [free.folder for free in facts.free]
+    paths += [folder / "metrics.json" for folder in folders]
+    for drawn in [*(drawn for _, drawn in facts.drawn), *(free.drawn for free in facts.free)]:
+        paths += [*drawn.pictures, *drawn.fragments]
     files = {path.as_posix(): _sha256(path) for path in sorted(set(paths)) if path.exists()}
     chosen = facts.params.model_dump(mode="json", include=SECTIONS)
     text = json.dumps(chosen, sort_keys=True)

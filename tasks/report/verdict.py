@@ -143,7 +143,7 @@ def _notes(rows: list[Row], run: Row, size: int | str) -> tuple[str, ...]:
         strongest = min(rivals, key=lambda row: lead(run, row))
         notes.append(
             f"Beware: {words.value(strongest)} at the same budget needs only "
-            f"{words.CONTROLS[strongest['run']]}, so the score alone does not show that "
+            f"{words.CONTROLS.get(strongest['run'], strongest['run'])}, so the score alone does not show that "
             "something was learnt."
         )
     for other in budgets(rows)[-1:]:

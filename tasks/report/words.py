@@ -1,5 +1,6 @@
 """Numbers and names as a reader wants them: percent, points, budgets, times."""
 
+import re
 from typing import Any
 
 PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned"}
@@ -10,12 +11,50 @@ CONTROLS = {
     "histogram": "a colour histogram",
     "pixels": "nearest neighbour in pixels",
 }
-FRACTIONS = ("accuracy", "map", "miou", "iou", "ap", "f1", "auroc", "j&f")
+NAMES = {
+    "map": "mAP", "miou": "mIoU", "iou": "IoU", "ap": "AP", "ar": "AR", "f1": "F1", "pck": "PCK",
+    "auroc": "AUROC", "j&f": "J&F", "jf": "J&F", "oks": "OKS", "map50": "mAP50", "map75": "mAP75",
+    "ap50": "AP50", "ap75": "AP75", "nmi": "NMI",
+}  # fmt: skip
+FRACTIONS = {
+    *NAMES, "accuracy", "precision", "recall", "purity", "top1", "top5", "coverage", "share",
+}  # fmt: skip
+MODALITIES = {  # heading, one item, several
+    "image": ("Images", "picture", "pictures"), "video": ("Videos", "video", "videos"),
+    "audio": ("Sounds", "sound", "sounds"), "shape": ("Shapes", "shape", "shapes"),
+    "text": ("Texts", "text", "texts"),
+}  # fmt: skip
+
+
+def modality(name: str) -> str:
+    """A heading."""
+    return MODALITIES[name][0] if name in MODALITIES else name.capitalize()
+
+
+def item(name: str) -> str:
+    """What one item of a modality is called."""
+    return MODALITIES[name][1] if name in MODALITIES else "item"
+
+
+def items(name: str) -> str:
+    return MODALITIES[name][2] if name in MODALITIES else "items"
+
+
+def metric(name: str) -> str:
+    """`instance_miou` -> `instance mIoU`, as papers write it."""
+    return " ".join(NAMES.get(part.lower(), part) for part in name.split("_"))
 
 
 def is_fraction(metric: str) -> bool:
     """Whether a metric lies in [0, 1] and reads best in percent."""
-    return any(part in FRACTIONS for part in metric.lower().replace("-", "_").split("_"))
+    return any(part in FRACTIONS for part in re.split(r"[-_@ ]", metric.lower()))
+
+
+def plain(value: Any) -> str:
+    """A number or a word of a stage's metrics or options: `12,000`, `0.8123`, `adam`."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return str(value)
+    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
 
 
 def number(value: float, metric: str) -> str:

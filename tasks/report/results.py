@@ -1,0 +1,54 @@
+"""The results as the template wants them: by task, each with its metrics and what was drawn."""
+
+from collections.abc import Iterator
+from itertools import groupby
+from typing import Any
+
+from tasks.report import charts, drawn, table, words
+from tasks.report.facts import Facts
+from tasks.report.verdict import budgets, choose, headline_budget
+
+PICTURES = 4  # of one run or control
+
+
+def tasks(facts: Facts) -> list[dict[str, Any]]:
+    """One entry per modality and task: its metrics, the first one before all, and pictures."""
+    found = []
+    for (modality, task), groups in groupby(table.groups(facts), _key):
+        metrics = [_result(facts, group) for group in groups]
+        found.append({
+            "modality": words.modality(modality), "task": task.replace("_", " "),
+            "metrics": metrics, "drawn": list(_drawn(facts, modality, task)),
+        })  # fmt: skip
+    return found
+
+
+def _key(group: dict[str, Any]) -> tuple[str, str]:
+    return group["modality"], group["task"]
+
+
+def _result(facts: Facts, group: dict[str, Any]) -> dict[str, Any]:
+    rows = group["rows"]
+    trained = [row for row in rows if row["objective"] is not None]
+    leader = None
+    if trained:
+        size = headline_budget(budgets(trained))
+        best = choose(row for row in trained if row["budget"] == size)
+        leader = best["run"] if best else None
+    data = facts.data.get(group["modality"])
+    every = None
+    if data is not None and data.classes:
+        every = len(data.where(("train",), labelled=True)) / len(data.classes)
+    return {
+        "task": group["task"], "metric": words.metric(group["metric"]),
+        "unit": words.unit(group["metric"]), "draws": max(row["draws"] for row in rows),
+        "wide": charts.scores(rows, leader, 960, every),
+        "narrow": charts.scores(rows, leader, 350, every), **table.tables(group),
+    }  # fmt: skip
+
+
+def _drawn(facts: Facts, modality: str, task: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Name and view of every run and control that left pictures or fragments of a task."""
+    for place, left in facts.drawn:
+        if (place.modality, place.task) == (modality, task) and (left.pictures or left.fragments):
+            yield place.run, drawn.view(left, PICTURES)
