@@ -35,8 +35,8 @@ def _described(run: Trained, most: int) -> dict[str, Any]:
     return {
         "name": run.name,
         "modality": run.modality,
-        "item": words.item(run.modality),
-        "items": words.items(run.modality),
+        "noun": words.noun(run.modality),
+        "nouns": words.nouns(run.modality),
         "about": run.config.get("about", ""),
         "objective": run.config.get("objective", ""),
         "numbers": _numbers(run),

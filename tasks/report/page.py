@@ -138,7 +138,7 @@ def _data(data: Data, tell: Channel) -> dict[str, Any]:
         tell.warn(f"report: no pictures of data/{data.modality}: {problem}")
     return {
         "modality": data.modality, "head": words.modality(data.modality),
-        "items": words.items(data.modality), "gallery": gallery, "problem": problem,
+        "nouns": words.nouns(data.modality), "gallery": gallery, "problem": problem,
         "splits": kinds,
         "classes": classes, "reasons": data.reasons, "refused": data.quarantine[:REFUSED],
         "more": max(0, len(data.quarantine) - REFUSED), "count": len(data.row),

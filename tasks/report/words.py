@@ -31,12 +31,12 @@ def modality(name: str) -> str:
     return MODALITIES[name][0] if name in MODALITIES else name.capitalize()
 
 
-def item(name: str) -> str:
+def noun(name: str) -> str:
     """What one item of a modality is called."""
     return MODALITIES[name][1] if name in MODALITIES else "item"
 
 
-def items(name: str) -> str:
+def nouns(name: str) -> str:
     return MODALITIES[name][2] if name in MODALITIES else "items"
 
 
