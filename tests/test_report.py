@@ -208,7 +208,7 @@ def test_with_nothing_at_all(folder: Path) -> None:
     page, summary, _ = draw(world.params())
     assert [stage["stage"] for stage in summary["stages"]] == ["report"]
     assert "nothing was trained or measured" in page.text
-    assert "The run rotation is in params.yaml but has left no encoder yet" in page.text
+    assert "in params.yaml but have left no encoder yet: rotation, moco_v2" in page.text
 
 
 def test_everything_quarantined(folder: Path) -> None:

@@ -22,9 +22,10 @@ class Drawn:
     fragments: list[Path]
 
 
-def find(folder: Path) -> Drawn:
-    """*.png and *.html, in the order of their names; none without the folder."""
-    return Drawn(folder, sorted(folder.glob("*.png")), sorted(folder.glob("*.html")))
+def find(folder: Path, *, but: str = "") -> Drawn:
+    """*.png and *.html but for one name, in the order of their names; none without the folder."""
+    pictures = [path for path in folder.glob("*.png") if path.name != but]
+    return Drawn(folder, sorted(pictures), sorted(folder.glob("*.html")))
 
 
 def view(drawn: Drawn, most: int) -> dict[str, Any]:

@@ -16,6 +16,7 @@ from tasks.results import Place, places, read, read_json
 from tasks.stage import cost_file
 
 SPLITS = ("train", "val", "test")
+CHART = "accuracy.png"  # of scores against labels, beside a result: the page has its own
 ORDER = ("image", "video", "audio", "shape", "text")  # of the sections; any other comes last
 
 
@@ -107,7 +108,7 @@ def gather(params: Params) -> Facts:
     rows.sort(key=lambda row: known.index(row["modality"]))
     # A modality without data was not asked for (--only), unless there is nothing at all.
     asked = [run for m, run in named if m in data or not data]
-    drawn = [(place, find(place.folder)) for place in places(params)]
+    drawn = [(place, find(place.folder, but=CHART)) for place in places(params)]
     return Facts(params, data, runs, rows, skipped, _stages(params), asked, free, drawn)
 
 

@@ -47,7 +47,8 @@ def metric(name: str) -> str:
 
 def is_fraction(metric: str) -> bool:
     """Whether a metric lies in [0, 1] and reads best in percent."""
-    return any(part in FRACTIONS for part in re.split(r"[-_@ ]", metric.lower()))
+    parts = re.split(r"[-_@ ]", metric.lower())
+    return any({part, part.rstrip("0123456789")} & FRACTIONS for part in parts)  # f1, AP50
 
 
 def plain(value: Any) -> str:
