@@ -7,7 +7,6 @@ from typing import Any
 
 from tasks.params import MODALITIES
 from tasks.report.facts import Facts
-from tasks.params import MODALITIES
 from tasks.results import KEYS, places
 
 # items.npy may be huge: meta.json's fingerprint is a digest of its content.

@@ -55,7 +55,8 @@ def plain(value: Any) -> str:
     """A number or a word of a stage's metrics or options: `12,000`, `0.8123`, `adam`."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return str(value)
-    return f"{value:,}" if isinstance(value, int) else f"{value:.4g}"
+    whole = float(value).is_integer() and abs(value) < 1e15
+    return f"{int(value):,}" if whole else f"{value:.4g}"
 
 
 def number(value: float, metric: str) -> str:
