@@ -38,6 +38,8 @@ def pretrain(params: Params, tell: Channel, *, run: str) -> None:
         else:
             work(params, tell, run, folder)
     Checkpoints(f"pretrain-{run}", "").clear()
+    for picture in sorted((MODELS / run / "pictures").glob("*.png")):
+        tell.picture(f"pretext task {picture.stem}", picture)
 
 
 def _refuse(params: Params, run: str) -> None:

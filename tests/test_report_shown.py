@@ -68,7 +68,7 @@ def shapes(root: Path) -> None:
         world.write_json(root / "results" / run / "parts/metrics.json", {"rows": rows})
     left = root / "labels/parts"
     world.write_json(left / "metrics.json", {"items": 1500, "purity": 0.8125, "fingerprint": "f0"})
-    Image.new("RGB", (900, 300), (200, 40, 40)).save(left / "largest_parts.png")
+    Image.new("RGB", (1920, 600), (200, 40, 40)).save(left / "largest_parts.png")
     sound = '<audio controls src="data:audio/wav;base64,AAAA"></audio>'
     (left / "more.html").write_text(f"<p>A <b>turning</b> shape</p>{sound}", "utf-8")
 
@@ -126,7 +126,7 @@ def test_free_labels_have_a_section(folder: Path) -> None:
         assert said in page.text
     assert "f0" not in page.text
     (picture,) = images(page, "Largest parts")
-    assert picture.size == (640, 213)
+    assert picture.size == (960, 300)
     assert "media-src data:" in page.source
     known = {
         "labels/parts/metrics.json",

@@ -33,8 +33,14 @@ class Heard(Silence):
     def __init__(self) -> None:
         self.warnings: list[str] = []
 
+        self.pictures: list[Path] = []
+
     def warn(self, text: str) -> None:
         self.warnings.append(text)
+
+    def picture(self, name: str, path: Path) -> None:
+        assert path.exists(), "told when it is in its place"
+        self.pictures.append(path)
 
 
 def drawn(objective: Objective, folder: Path) -> list[Path]:
@@ -216,12 +222,12 @@ RUN = {
 }  # fmt: skip
 
 
-def trained(folder: Path, run: Mapping[str, Any] = RUN) -> tuple[Path, list[str]]:
+def trained(folder: Path, run: Mapping[str, Any] = RUN) -> tuple[Path, Heard]:
     make_project(folder)
     os.chdir(folder)
     tell = Heard()
     pretrain(project(dict(run)), tell, run="tiny")  # type: ignore[arg-type]
-    return folder / "models/tiny", tell.warnings
+    return folder / "models/tiny", tell
 
 
 @pytest.fixture
@@ -232,9 +238,10 @@ def home() -> Any:
 
 
 def test_the_stage_leaves_pictures_and_the_same_bytes(home: Path, tmp_path: Path) -> None:
-    one, _ = trained(tmp_path / "one")
+    one, tell = trained(tmp_path / "one")
     two, _ = trained(tmp_path / "two")
     assert [p.name for p in sorted((one / "pictures").iterdir())] == ["1.png", "2.png"]
+    assert [p.name for p in tell.pictures] == ["1.png", "2.png"]
     assert digest(one) == digest(two)
     assert (one / "plots").is_dir() and (one / "metrics.json").exists()
     assert '"about": "Turn each picture by 0, 90' in (one / "config.json").read_text()
@@ -251,7 +258,7 @@ def test_a_picture_that_fails_costs_nothing_else(
         raise ValueError("out of paint")
 
     monkeypatch.setattr(Rotation, "show", fail)
-    model, warnings = trained(tmp_path / "one")
-    assert warnings[-1] == "no pictures of the pretext task: ValueError: out of paint"
+    model, tell = trained(tmp_path / "one")
+    assert tell.warnings[-1] == "no pictures of the pretext task: ValueError: out of paint"
     assert not (model / "pictures").exists()
     assert (model / "encoder.safetensors").exists()

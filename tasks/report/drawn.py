@@ -9,7 +9,7 @@ from typing import Any
 
 from markupsafe import Markup
 
-WIDEST = 640  # pixels of the page
+WIDEST = 960  # pixels of the page
 INCH = 96  # pixels of the page
 
 
