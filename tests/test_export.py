@@ -83,14 +83,15 @@ def project(tmp_path_factory):
     (root / "params.yaml").write_text(PARAMS)
     (root / "dvc.yaml").write_text("stages: {}\n")
     found = parameters.load(root / "params.yaml")
-    encoder = pretrain.construct(found, "turned").encoder
+    objective = pretrain.construct(found, "turned")
+    encoder = objective.encoder
     with torch.no_grad():
         for _ in range(3):
             encoder.train()(3 * torch.randn(8, 3, SIZE, SIZE) + 1)
     (root / "models/turned").mkdir(parents=True)
     history = [{"step": 3, "loss": 1.25, "feature_spread": 0.5, "effective_rank": 7.0}]
     made = (history, pretrain.plan_of(found, "turned"), 40)
-    pretrain._write(root / "models/turned", found, "turned", encoder, made)
+    pretrain._write(root / "models/turned", found, "turned", objective, made)
     return root, encoder.eval()
 
 
