@@ -118,6 +118,7 @@ def _stage(
     )  # fmt: skip
     with output(folder) as out:
         metrics = write(out, what, found, splits)
+        task.show(out)
     tell.progress(1.0, "done")
     _show(tell, metrics, folder)
 
