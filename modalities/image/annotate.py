@@ -6,7 +6,7 @@ annotation decodes no picture:
 - `objects.parquet`: a row per object: row of items.npy, category, left, top, right, bottom and area
   in the item's pixels, crowd, keypoints (x, y, visibility of each, or null);
 - `segmentation.npy` (M, S, S) uint8, 0 background, 255 ignored, and `segmentation_rows.npy` (M,);
-- `annotations.json`: the names of categories, of each one's keypoints and of segmentation's classes.
+- `annotations.json`: the names of categories, of the keypoints of each, of segmentation's classes.
 
 Shapes: M annotated pictures, S the item's side, K keypoints of a category.
 """
@@ -14,6 +14,7 @@ Shapes: M annotated pictures, S the item's side, K keypoints of a category.
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -108,7 +109,7 @@ class Work:
             there = frame(each.path, self.size, (sizes[0], sizes[1]) if len(sizes) == 2 else None)
             rows = []
             for number, note in enumerate(each.objects, 1):
-                rows += _named(number, note, lambda n=note: self._object(each.row, n, there))
+                rows += _named(number, note, partial(self._object, each.row, note, there))
             mask = self._mask(each, there) if each.row in self.drawn else None
         except (ValueError, OSError) as error:
             raise UserError(f"annotations of {each.path}: {error}") from None

@@ -86,9 +86,9 @@ def frame(path: Path, size: int, annotated: tuple[int, int] | None) -> Frame:
         except Exception:  # as in readers.py: broken EXIF data turns nothing
             orientation = 1
     upright = stored[::-1] if orientation in TURNED else stored
-    if annotated in (None, upright):
+    if annotated is None or annotated == upright:
         return Frame(*upright, size)
     if annotated == stored:
         return Frame(*stored, size, orientation)
-    found, wanted = "{} x {}".format(*stored), "{} x {}".format(*annotated or ())
-    raise ValueError(f"the picture has {found} pixels, its annotations are for {wanted}")
+    found = f"the picture has {stored[0]} x {stored[1]} pixels"
+    raise ValueError(f"{found}, its annotations are for {annotated[0]} x {annotated[1]}")
