@@ -83,7 +83,7 @@ def added(levels: "OrderedDict[str, Tensor]") -> Tensor:
 
 
 def resized(x: Tensor, size: int) -> Tensor:
-    """(B, C, h, h) -> (B, C, size, size)."""
+    """(B, C, h, h) -> (B, C, size, size) float32."""
     if x.shape[2] == size:
-        return x
-    return F.interpolate(x, (size, size), mode="bilinear", align_corners=False)
+        return x.float()
+    return F.interpolate(x.float(), (size, size), mode="bilinear", align_corners=False)

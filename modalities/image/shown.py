@@ -15,7 +15,8 @@ from modalities.image.coco_metrics import given as _given
 from modalities.image.measured import Measured
 
 COLUMNS = 8
-DRAWN = 0.3  # the least score of a box that is drawn, as a share of the picture's best one
+MOST = 3  # boxes of a picture
+DRAWN = 0.5  # the least score of a box that is drawn, as a share of the picture's best one
 BONES = 12  # points of size
 
 
@@ -27,10 +28,11 @@ def show_boxes(result: Measured, path: Path) -> None:
             _box(axes, box, result.places.names[label], label)
 
     def found(axes: Any, each: Found, _: Objects) -> None:
-        best = each.scores.max(initial=0.0)
-        for box, label, score in zip(_given(each.boxes), each.labels, each.scores, strict=True):
+        boxes, best = _given(each.boxes), each.scores.max(initial=0.0)
+        for at in np.argsort(-each.scores, kind="stable")[:MOST]:
+            label, score = each.labels[at], each.scores[at]
             if score >= DRAWN * best:
-                _box(axes, box, f"{result.places.names[label]} {score:.2f}", label)
+                _box(axes, boxes[at], f"{result.places.names[label]} {score:.2f}", label)
 
     _draw(result, path, truth, found)
 

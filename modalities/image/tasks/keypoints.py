@@ -46,8 +46,7 @@ class Heatmaps(Head):
         self.head = nn.Sequential(*layers, nn.Conv2d(width, channels, 1))
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(added(self.pyramid(x)))
-        return resized(found.float(), x.shape[2])
+        return resized(self.head(added(self.pyramid(x))), x.shape[2])
 
     def loss(self, x: Tensor, target: dict[str, Tensor]) -> Tensor:
         """target: `of` (n,) object, `channel` (n,), `at` (n, 2) x, y in pixels of the cut."""
@@ -199,17 +198,19 @@ class Keypoints(Task):
         protocols: Annotated[list[Literal["frozen", "finetune"]], MinLen(1)] = [  # noqa: B006
             "frozen", "finetune",
         ],
-        learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.003],  # noqa: B006
-        scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.005],  # noqa: B006
+        learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.003, 0.006],  # noqa: B006
+        scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
+            0.003, 0.008,
+        ],
         scratch_factor: Annotated[float, Ge(1)] = 2.0,
         epochs: Annotated[int, Gt(0)] = 60,
         min_steps: Annotated[int, Gt(0)] = 100,
-        max_steps: Annotated[int, Gt(0)] = 200,
+        max_steps: Annotated[int, Gt(0)] = 160,
         batch_size: Annotated[int, Gt(1)] = 32,
         weight_decay: Annotated[float, Ge(0)] = 0.01,
         evaluations: Annotated[int, Gt(0)] = 4,
         patience: Annotated[int, Gt(0)] = 2,
-        validation: Annotated[int, Gt(0)] = 240,
+        validation: Annotated[int, Gt(0)] = 200,
         width: Annotated[int, Gt(0)] = 64,
         margin: Annotated[float, Ge(1)] = 1.25,
         spread: Annotated[float, Gt(0)] = 1.0,

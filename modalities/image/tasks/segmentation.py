@@ -40,8 +40,7 @@ class Segmenter(Head):
         )  # fmt: skip
 
     def forward(self, x: Tensor) -> Tensor:
-        found: Tensor = self.head(added(self.pyramid(x)))
-        return resized(found.float(), x.shape[2])
+        return resized(self.head(added(self.pyramid(x))), x.shape[2])
 
     def loss(self, x: Tensor, target: Tensor) -> Tensor:
         """target (B, S, S) int64, 255 ignored."""
@@ -110,17 +109,19 @@ class Segmentation(Task):
         protocols: Annotated[list[Literal["frozen", "finetune"]], MinLen(1)] = [  # noqa: B006
             "frozen", "finetune",
         ],
-        learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.003],  # noqa: B006
-        scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.005],  # noqa: B006
+        learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.003, 0.006],  # noqa: B006
+        scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
+            0.003, 0.008,
+        ],
         scratch_factor: Annotated[float, Ge(1)] = 2.0,
         epochs: Annotated[int, Gt(0)] = 60,
         min_steps: Annotated[int, Gt(0)] = 100,
-        max_steps: Annotated[int, Gt(0)] = 200,
+        max_steps: Annotated[int, Gt(0)] = 160,
         batch_size: Annotated[int, Gt(1)] = 32,
         weight_decay: Annotated[float, Ge(0)] = 0.01,
         evaluations: Annotated[int, Gt(0)] = 4,
         patience: Annotated[int, Gt(0)] = 2,
-        validation: Annotated[int, Gt(0)] = 240,
+        validation: Annotated[int, Gt(0)] = 200,
         width: Annotated[int, Gt(0)] = 64,
         crop: Annotated[float, Gt(0), Le(1)] = 0.4,
         dropout: Annotated[float, Ge(0), Le(0.9)] = 0.1,
