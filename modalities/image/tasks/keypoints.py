@@ -20,13 +20,13 @@ from torch import Tensor, nn
 from modalities.base import EncoderFactory, Labelled, Randomness, Row, Skipped, Task, Tell
 from modalities.common.frozen import Setting
 from modalities.common.problem import Pick, Problem
-from modalities.image.annotations import Annotations, Objects, mirror
-from modalities.image.coco_metrics import SIGMAS, Found, keypoints
 from modalities.image.encoder import ImageEncoder
-from modalities.image.measured import Budgets, Measured, Options, measured
-from modalities.image.places import Head, Places, chunks
-from modalities.image.pyramid import Pyramid, added, resized
-from modalities.image.windows import around
+from modalities.image.places.annotations import Annotations, Objects, mirror
+from modalities.image.places.coco_metrics import SIGMAS, Found, keypoints
+from modalities.image.places.contract import Head, Places, chunks
+from modalities.image.places.measured import Budgets, Measured, Options, measured
+from modalities.image.places.pyramid import Pyramid, added, resized
+from modalities.image.places.windows import around
 
 AROUND = 2  # pixels of the heatmap, each way, that its maximum is refined by
 
@@ -50,7 +50,7 @@ class Heatmaps(Head):
 
     def loss(self, x: Tensor, target: dict[str, Tensor]) -> Tensor:
         """target: `of` (n,) object, `channel` (n,), `at` (n, 2) x, y in pixels of the cut."""
-        maps = self(x)[target["of"], target["channel"]]  # (n, S, S)
+        maps: Tensor = self(x)[target["of"], target["channel"]]  # (n, S, S)
         if not len(maps):
             return maps.sum() * 0
         middle = torch.arange(maps.shape[1], device=maps.device) + 0.5
@@ -187,7 +187,7 @@ class Keypoints(Task):
     `sigmas`: per keypoint by name, how far apart people put it, as a share of the object's size
     (COCO's person has its own by default, others `sigma`); `swaps`: which keypoints change places
     in a flip, beside those whose names differ by left and right; `margin`: of the cut around a box;
-    `spread`: of the heatmap's target, in pixels; the other options: modalities/image/protocol.py.
+    `spread`: of the heatmap's target, in pixels; the others: modalities/image/places/protocol.py.
     """
 
     def __init__(  # noqa: PLR0913
@@ -232,7 +232,7 @@ class Keypoints(Task):
         yield from measured(self.result, Budgets(start, encoder, seed, precision), splits, tell)
 
     def show(self, folder: Any) -> None:
-        from modalities.image.shown import show_keypoints
+        from modalities.image.places.shown import show_keypoints
 
         if self.result is not None:
             show_keypoints(self.result, folder / "keypoints.png")

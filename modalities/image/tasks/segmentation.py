@@ -2,7 +2,7 @@
 
 The head is fully convolutional (Long et al. 2015, arXiv:1411.4038): all levels of a pyramid are
 added at the finest one's resolution, then a convolution, dropout and a classifier, interpolated to
-the picture. How it is measured: modalities/image/protocol.py.
+the picture. How it is measured: modalities/image/places/protocol.py.
 
 Shapes: B pictures, S their side, C classes with the background, P width of the pyramid.
 """
@@ -19,13 +19,13 @@ from torch import Tensor, nn
 from modalities.base import EncoderFactory, Labelled, Randomness, Row, Skipped, Task, Tell
 from modalities.common.frozen import Setting
 from modalities.common.problem import Pick, Problem
-from modalities.image.annotations import IGNORE, Annotations
 from modalities.image.encoder import ImageEncoder
-from modalities.image.measured import Budgets, Measured, Options, measured
-from modalities.image.miou import mean_iou
-from modalities.image.places import Head, Places, chunks
-from modalities.image.pyramid import Pyramid, added, resized
-from modalities.image.windows import whole, zoomed
+from modalities.image.places.annotations import IGNORE, Annotations
+from modalities.image.places.contract import Head, Places, chunks
+from modalities.image.places.measured import Budgets, Measured, Options, measured
+from modalities.image.places.miou import mean_iou
+from modalities.image.places.pyramid import Pyramid, added, resized
+from modalities.image.places.windows import whole, zoomed
 
 
 class Segmenter(Head):
@@ -44,7 +44,7 @@ class Segmenter(Head):
 
     def loss(self, x: Tensor, target: Tensor) -> Tensor:
         """target (B, S, S) int64, 255 ignored."""
-        logits = self(x)
+        logits: Tensor = self(x)
         if bool((target == IGNORE).all()):
             return logits.sum() * 0
         return F.cross_entropy(logits, target, ignore_index=IGNORE)
@@ -98,7 +98,7 @@ class Segmentation(Task):
     """Mean IoU at every budget, with a frozen and a fine-tuned encoder.
 
     `width`: of the pyramid; `crop`: least share of the area that training pictures keep; the other
-    options: modalities/image/protocol.py.
+    options: modalities/image/places/protocol.py.
     """
 
     def __init__(  # noqa: PLR0913
@@ -140,7 +140,7 @@ class Segmentation(Task):
         yield from measured(self.result, Budgets(start, encoder, seed, precision), splits, tell)
 
     def show(self, folder: Any) -> None:
-        from modalities.image.shown import show_masks
+        from modalities.image.places.shown import show_masks
 
         if self.result is not None:
             show_masks(self.result, folder / "masks.png")

@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from modalities.image.annotations import Objects
+from modalities.image.places.annotations import Objects
 
 # Of COCO's person, cocodataset.org/#keypoints-eval: how far apart people put the same keypoint.
 SIGMAS = {

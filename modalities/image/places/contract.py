@@ -17,7 +17,7 @@ from modalities.base import Randomness
 from modalities.common.frozen import EVAL_BATCH, Setting
 from modalities.common.problem import Pick, Problem
 from modalities.image.encoder import ImageEncoder
-from modalities.image.pyramid import Pyramid
+from modalities.image.places.pyramid import Pyramid
 from modalities.image.views import augment, prepare
 
 Scores = dict[str, float]

@@ -9,10 +9,10 @@ from typing import Any
 
 import numpy as np
 
-from modalities.image.annotations import IGNORE, Objects
-from modalities.image.coco_metrics import Found
-from modalities.image.coco_metrics import given as _given
-from modalities.image.measured import Measured
+from modalities.image.places.annotations import IGNORE, Objects
+from modalities.image.places.coco_metrics import Found
+from modalities.image.places.coco_metrics import given as _given
+from modalities.image.places.measured import Measured
 
 COLUMNS = 8
 MOST = 3  # boxes of a picture

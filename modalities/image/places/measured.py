@@ -6,9 +6,9 @@ from typing import Any
 
 from modalities.base import Encoder, EncoderFactory, Labelled, Row, Skipped, Tell
 from modalities.common.problem import Problem, problem
-from modalities.image.annotations import Annotations, Kind, annotated, only
-from modalities.image.places import Places, Schedule, obstacle, setting
-from modalities.image.protocol import Measuring, Shown
+from modalities.image.places.annotations import Annotations, Kind, annotated, only
+from modalities.image.places.contract import Places, Schedule, obstacle, setting
+from modalities.image.places.protocol import Measuring, Shown
 
 NO_CONTROL: Mapping[str, str] = {
     "majority": "a most frequent class has no place in the picture",

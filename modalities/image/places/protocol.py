@@ -27,7 +27,7 @@ from modalities.common.frozen import Setting
 from modalities.common.optim import AdamW
 from modalities.common.problem import Pick, Problem, Told, draw_labels, seed_of
 from modalities.image.encoder import ImageEncoder
-from modalities.image.places import Head, Places, Schedule, Scores
+from modalities.image.places.contract import Head, Places, Schedule, Scores
 
 
 @dataclass
