@@ -92,13 +92,14 @@ def write(folder: Path, name: str, images: Any, notes: Any, kinds: Any) -> None:
     path.write_text(json.dumps({"images": images, "annotations": notes, "categories": kinds}))
 
 
-def voc_world(
-    folder: Path, pictures: dict[str, tuple[str, list[tuple[str, Box, bool]]]], size: tuple[int, int]
-) -> Path:
+Shown = tuple[str, list[tuple[str, Box, bool]]]
+
+
+def voc_world(folder: Path, pictures: dict[str, Shown], size: tuple[int, int]) -> Path:
     """name: (split, [(class, 0-based box, difficult)]); classes of VOC: every one has a colour."""
     for name, (split, objects) in pictures.items():
-        rows = ["<annotation>", f"<filename>{name}.jpg</filename>",
-                f"<size><width>{size[0]}</width><height>{size[1]}</height><depth>3</depth></size>"]  # fmt: skip
+        sides = f"<width>{size[0]}</width><height>{size[1]}</height>"
+        rows = ["<annotation>", f"<filename>{name}.jpg</filename>", f"<size>{sides}</size>"]
         mask = np.zeros((size[1], size[0]), np.uint8)
         pixels = np.full((size[1], size[0], 3), 30, np.uint8)
         for kind, (left, top, right, bottom), difficult in objects:
@@ -116,10 +117,9 @@ def voc_world(
             (folder / sub).mkdir(parents=True, exist_ok=True)
         Image.fromarray(pixels).save(folder / f"JPEGImages/{name}.jpg", quality=95)
         (folder / f"Annotations/{name}.xml").write_text("\n".join([*rows, "</annotation>"]))
-        picture = Image.fromarray(mask, "L").convert("P")
-        picture = Image.fromarray(mask)
-        palette = picture.convert("P")
+        palette = Image.new("P", size)
         palette.putdata(mask.ravel().tolist())
+        palette.putpalette([value for code in range(256) for value in (code, 255 - code, 90)])
         palette.save(folder / f"SegmentationClass/{name}.png")
         for kind in ("Main", "Segmentation"):
             with (folder / f"ImageSets/{kind}/{split}.txt").open("a") as file:

@@ -3,6 +3,7 @@
 Shapes: H W of the picture. Values: 0 background, 1.. classes, 255 ignored.
 """
 
+import warnings
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -34,7 +35,9 @@ def decode(segmentation: Any, shape: tuple[int, int]) -> NDArray[np.bool_]:
         runs: Any = coco.merge(coco.frPyObjects(segmentation, height, width))
     else:
         runs = _runs(segmentation, shape)
-    return np.asarray(coco.decode(runs)).astype(bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # its arrays are older than NumPy 2
+        return np.asarray(coco.decode(runs)).astype(bool)
 
 
 def _runs(segmentation: Any, shape: tuple[int, int]) -> Any:
