@@ -117,3 +117,10 @@ class Image(Section):
     size: Annotated[int, Ge(8), Le(1024)] = 32
     runs: dict[str, Run] = {}
     controls: list[Literal["scratch", "random", "majority", "histogram", "pixels"]] = []
+
+    @field_validator("source")
+    @classmethod
+    def _a_folder(cls, value: str) -> str:
+        if value.startswith("torchvision:"):  # DVC wants a path: the command puts one here
+            raise ValueError(f"expected a folder; type `glean data image {value}`")
+        return value

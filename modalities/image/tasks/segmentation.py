@@ -111,7 +111,7 @@ class Segmentation(Task):
         ],
         learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.003, 0.006],  # noqa: B006
         scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.003, 0.008,
+            0.008, 0.02,
         ],
         scratch_factor: Annotated[float, Ge(1)] = 2.0,
         epochs: Annotated[int, Gt(0)] = 60,
