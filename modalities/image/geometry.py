@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from modalities.image.readers import FORMATS
+from modalities.image.readers import _quiet as quiet
 
 Floats: TypeAlias = NDArray[np.float32]
 TURNED = (5, 6, 7, 8)  # EXIF orientations that swap width and height
@@ -79,7 +80,7 @@ def frame(path: Path, size: int, annotated: tuple[int, int] | None) -> Frame:
     picture or, where EXIF turns it, of the upright one, which most tools show; where the numbers
     cannot tell, upright is meant. ValueError(reason) if they are neither.
     """
-    with Image.open(path, formats=FORMATS) as image:
+    with quiet(), Image.open(path, formats=FORMATS) as image:
         stored = image.size
         try:
             orientation = int(image.getexif().get(0x0112, 1))

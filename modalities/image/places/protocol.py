@@ -65,7 +65,7 @@ class Cell:
 
 @dataclass
 class Shown:
-    """The last draw of the largest budget, for a picture."""
+    """The last draw of the last budget, for a picture."""
 
     name: str
     test: Pick
@@ -199,7 +199,7 @@ def _share(step: int, steps: int) -> float:
 
 
 def _some(val: Pick, most: int) -> np.ndarray:
-    """At most so many, evenly over the classes: validation items are in an order by class or id."""
+    """Places of at most so many, at random and always the same ones."""
     if len(val) <= most:
         return np.arange(len(val))
     order = np.argsort(np.random.default_rng(0).random(len(val)), kind="stable")

@@ -1,6 +1,6 @@
 """Pictures of what was found, beside the truth: a column per test picture, a line per protocol.
 
-Of the last draw at the largest budget; the pictures are taken evenly from the test split.
+Of the last draw at the last budget; the pictures are taken evenly from the test split.
 """
 
 from collections.abc import Callable
@@ -17,7 +17,7 @@ from modalities.image.places.measured import Measured
 COLUMNS = 8
 MOST = 3  # boxes of a picture
 DRAWN = 0.5  # the least score of a box that is drawn, as a share of the picture's best one
-BONES = 12  # points of size
+DOT = 12  # area of a keypoint, in points
 
 
 def show_boxes(result: Measured, path: Path) -> None:
@@ -57,7 +57,7 @@ def show_keypoints(result: Measured, path: Path) -> None:
             assert points is not None
             seen = points[:, 2] > 0
             colours = _colours(np.arange(len(points)))[seen]
-            axes.scatter(points[seen, 0] - 0.5, points[seen, 1] - 0.5, s=BONES, c=colours)
+            axes.scatter(points[seen, 0] - 0.5, points[seen, 1] - 0.5, s=DOT, c=colours)
 
     def found(axes: Any, each: Found, objects: Objects) -> None:
         for points, own in zip(_given(each.keypoints), objects.keypoints, strict=True):
@@ -69,7 +69,7 @@ def show_keypoints(result: Measured, path: Path) -> None:
                         [one[0] - 0.5, true[0] - 0.5], [one[1] - 0.5, true[1] - 0.5],
                         color=colour, linewidth=0.8,
                     )  # fmt: skip
-                    axes.scatter(one[0] - 0.5, one[1] - 0.5, s=BONES, color=colour)
+                    axes.scatter(one[0] - 0.5, one[1] - 0.5, s=DOT, color=colour)
 
     _draw(result, path, truth, found)
 

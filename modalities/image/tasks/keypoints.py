@@ -209,7 +209,7 @@ class Keypoints(Task):
         batch_size: Annotated[int, Gt(1)] = 32,
         weight_decay: Annotated[float, Ge(0)] = 0.01,
         evaluations: Annotated[int, Gt(0)] = 4,
-        patience: Annotated[int, Gt(0)] = 2,
+        patience: Annotated[int, Gt(0)] = 4,
         validation: Annotated[int, Gt(0)] = 200,
         width: Annotated[int, Gt(0)] = 64,
         margin: Annotated[float, Ge(1)] = 1.25,

@@ -120,7 +120,7 @@ class Segmentation(Task):
         batch_size: Annotated[int, Gt(1)] = 32,
         weight_decay: Annotated[float, Ge(0)] = 0.01,
         evaluations: Annotated[int, Gt(0)] = 4,
-        patience: Annotated[int, Gt(0)] = 2,
+        patience: Annotated[int, Gt(0)] = 4,
         validation: Annotated[int, Gt(0)] = 200,
         width: Annotated[int, Gt(0)] = 64,
         crop: Annotated[float, Gt(0), Le(1)] = 0.4,
