@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from ruamel.yaml import YAML
@@ -68,7 +69,11 @@ def test_the_playroom_is_annotated_for_all_three(project: Path) -> None:
     assert told["keypoints"]["dog"][:2] == ["nose", "neck"]
     table = pq.read_table(project / "data/image/objects.parquet").to_pylist()
     assert len(table) > 48  # several toys in some pictures
-    assert all(row["keypoints"] is not None for row in table)
+    for row in table:
+        x, y, seen = np.reshape(row["keypoints"], (-1, 3)).T
+        x, y = x[seen == 2], y[seen == 2]  # on the toy, so in its box, but for half a pixel or two
+        assert (row["left"] - 2 <= x).all() and (x <= row["right"] + 2).all()
+        assert (row["top"] - 2 <= y).all() and (y <= row["bottom"] + 2).all()
 
 
 @pytest.mark.slow
