@@ -29,7 +29,7 @@ def show_boxes(result: Measured, path: Path) -> None:
 
     def found(axes: Any, each: Found, _: Objects) -> None:
         boxes, best = _given(each.boxes), each.scores.max(initial=0.0)
-        for at in np.argsort(-each.scores, kind="stable")[:MOST]:
+        for at in np.argsort(-each.scores, kind="stable")[:MOST][::-1]:  # the best one on top
             label, score = each.labels[at], each.scores[at]
             if score >= DRAWN * best:
                 _box(axes, boxes[at], f"{result.places.names[label]} {score:.2f}", label)
