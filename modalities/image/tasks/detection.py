@@ -191,7 +191,7 @@ class Detection(Task):
         ],
         learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.0015, 0.003],  # noqa: B006
         scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.004, 0.01,
+            0.001, 0.002,
         ],
         scratch_factor: Annotated[float, Ge(1)] = 2.0,
         epochs: Annotated[int, Gt(0)] = 60,
