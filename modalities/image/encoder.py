@@ -1,4 +1,4 @@
-"""Networks that turn pictures into features, by name: `small`, `vit`, any backbone of torchvision.
+"""Networks that turn pictures into features, by name: `small`, `vit`, torchvision's, `timm/NAME`.
 
 Shapes: B batch, H W height and width of the picture, C_i h_i w_i of stage i's feature map,
 D = C of the last stage, N = h w of the last stage.
@@ -157,10 +157,27 @@ FAMILIES = (
 
 
 def known() -> list[str]:
-    """All names that `build` knows. Imports torchvision."""
+    """All names that `build` knows but for those of timm. Imports torchvision."""
     from torchvision import models
 
     return [*_own(), *(n for n in models.list_models(models) if n.startswith(FAMILIES))]
+
+
+def body_of(name: str) -> Callable[..., ImageEncoder]:
+    """The class of an encoder; UserError for a name that does not exist."""
+    own = _own()
+    if name in own:
+        return own[name]
+    timm = name.startswith("timm/")
+    if timm:
+        from modalities.image import timm_backbones
+    names = timm_backbones.names() if timm else known()
+    if name not in names:
+        raise UserError(f"unknown encoder {name!r}{_nearest(name, names)}")
+    if not timm:
+        return Backbone
+    patched = name in timm_backbones.transformers()
+    return timm_backbones.TimmViT if patched else timm_backbones.TimmBackbone
 
 
 def _own() -> dict[str, Callable[..., ImageEncoder]]:
@@ -171,18 +188,13 @@ def _own() -> dict[str, Callable[..., ImageEncoder]]:
 
 def build(name: str, **options: Any) -> ImageEncoder:
     """A new encoder with random weights; UserError for a name or an option that does not exist."""
-    own = _own()
-    body = own.get(name, Backbone)
-    if name not in own:
-        names = known()
-        if name not in names:
-            raise UserError(f"unknown encoder {name!r}{_nearest(name, names)}")
+    body = body_of(name)
     kinds = inspect.signature(body).parameters
     allowed = [key for key, p in kinds.items() if p.kind is p.KEYWORD_ONLY]
     for key in options:
         if key not in allowed:
             raise UserError(f"encoder {name}: unknown option {key!r}{_nearest(key, allowed)}")
-    return body(**_checked(name, options)) if name in own else body(name, **options)
+    return body(**_checked(name, options)) if name in _own() else body(name, **options)
 
 
 def _checked(name: str, options: dict[str, Any]) -> dict[str, Any]:
