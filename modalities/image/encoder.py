@@ -128,7 +128,11 @@ class Backbone(ImageEncoder):
                 raise UserError(f"encoder {name}: `stem: small` is for the ResNet family only")
             model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
             model.maxpool = nn.Identity()
+        names = {id(value): key for key, value in model.state_dict(keep_vars=True).items()}
         self.stages = nn.ModuleList(_stages(model))
+        self.native = {  # our names of tensors -> torchvision's
+            key: names[id(value)] for key, value in self.state_dict(keep_vars=True).items()
+        }
         self.dim = _width(self)
 
 

@@ -91,10 +91,10 @@ def create(name: str, file: Path | None, **options: Any) -> Any:
     """timm's network without its classifier; with the weights of a file, if one is given."""
     import timm
 
-    if not options.get("features_only"):
-        options["num_classes"] = 0
     if file is not None:
         options |= {"pretrained": True, "pretrained_cfg_overlay": {"file": str(file)}}
+    if not options.get("features_only"):
+        options["num_classes"] = 0
     try:
         return timm.create_model(name.removeprefix(PREFIX), **options)
     except TypeError as error:  # an option that this network does not have
