@@ -9,7 +9,7 @@ import copy
 import hashlib
 import json
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -17,10 +17,12 @@ from typing import Any
 from benchmarks.grids import worlds
 
 Rows = list[dict[str, Any]]
-Tasks = Mapping[str, Mapping[str, Any]]  # options by name
+Tasks = Sequence[tuple[str, Mapping[str, Any]]]  # names and options
 TASK = {"budgets": [5, 50], "draws": 3}
-PROBES = {"classification": TASK | {"protocols": ["linear", "knn"]}}
-FULL = {"classification": TASK}
+PROBES: "Tasks" = [("classification", TASK | {"protocols": ["linear", "knn"]})]
+RATES = {"learning_rates": [0.003, 0.015]}  # the larger one: what training from scratch gets
+TUNED: "Tasks" = [("classification", TASK | RATES | {"protocols": ["finetune"]})]
+OWN: "Tasks" = [("classification", TASK)]  # of a control
 CONTROLS = ("scratch", "random", "majority", "histogram", "pixels")
 
 
@@ -65,7 +67,8 @@ def pretrained(cell: Cell) -> dict[str, Any]:
         found: dict[str, Any] = json.loads(done.read_text("utf-8"))
         return found
     started = time.process_time()
-    encoder, last = _train(cell)
+    supervised = cell.run["objective"] == "supervised"
+    encoder, last = _supervised(cell) if supervised else _train(cell)
     cell.folder.mkdir(parents=True, exist_ok=True)
     weights = {key: value.contiguous() for key, value in encoder.state_dict().items()}
     save_file(weights, cell.folder / "encoder.safetensors")
@@ -102,6 +105,36 @@ def _train(cell: Cell) -> tuple[Any, dict[str, float]]:
     return objective.encoder, {k: v for row in history for k, v in row.items()}
 
 
+def _supervised(cell: Cell) -> tuple[Any, dict[str, float]]:
+    """An encoder trained with all labels, its learning rate and length chosen on validation."""
+    import torch
+
+    from modalities.common.finetune import FineTuning, Recipe
+    from modalities.common.frozen import Setting
+    from modalities.common.problem import Told, problem
+    from modalities.image import augment, build_encoder, prepare
+    from tasks import dataset
+
+    torch.set_num_threads(1)
+    made: list[Any] = []  # the last one is the one that validation chose
+
+    def make() -> Any:
+        made.append(build_encoder("small"))
+        return made[-1]
+
+    whole = problem(dataset.load(worlds.data(cell.world)))
+    size = cell.run["batch_size"]
+    steps = cell.run["epochs"] * len(whole.train) // size
+    recipe = Recipe(
+        learning_rates=[0.015], epochs=10_000, min_steps=steps, max_steps=steps, batch_size=size,
+        weight_decay=0.01, smoothing=0.1, evaluations=6, patience=3,
+    )  # fmt: skip
+    told = Told(whole.train, whole.val, len(whole.known), "all", 0, cell.seed)
+    setting = Setting(prepare, augment, "bf16", "cpu")
+    fitted = FineTuning(make, recipe, setting, None).fit(told, lambda _: None)
+    return made[-1], {"validation": fitted.score or 0.0}
+
+
 def maker(cell: Cell) -> Callable[[], Any]:
     """Copies of the cell's encoder."""
     from safetensors.torch import load_file
@@ -123,7 +156,7 @@ def measured(
 ) -> Rows:
     """What the cell's encoder reaches on tasks, with the value of every draw. Kept, too."""
     found: Rows = []
-    for task, options in tasks.items():
+    for task, options in tasks:
         name = cell.key(task, dict(options), world, coarse)
         path = cell.folder / f"{name}.json"
         if not path.exists():

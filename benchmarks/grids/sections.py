@@ -1,0 +1,152 @@
+"""What each grid's section of docs/RESULTS.md says. Numbers and verdicts are computed."""
+
+from collections.abc import Callable, Sequence
+
+from benchmarks.grids import page, plans
+from benchmarks.grids.plans import Line
+
+SETTING = (
+    "32 px, the small encoder unless said otherwise, a few thousand pictures, one thread; accuracy "
+    "in per cent on the test split, mean and 95 % interval over 3 label draws (over pretraining "
+    "seeds where a line has several)."
+)
+TRANSFER = """
+## Every method of the lecture, in short runs
+
+`python -m benchmarks.grids transfer`. {setting}
+Each method is pretrained for about 45 s of one core on the default Playroom's 6,000 training
+pictures, the settings being those of `profiles/lecture.yaml` with fewer epochs; fine-tuning gets at
+most 130 steps, training from scratch 390. The column `best` is the protocol that validation
+prefers. *supervised* is pretrained with all 1,200 labels, as the lecture's is with ImageNet's, so
+it has seen more labels than its column says.
+
+{table}
+
+{figure}
+
+Luck: linear probe of each of three pretraining seeds, mean over the same three label draws:
+
+{luck}
+
+The lecture's own numbers (PASCAL VOC: classification mAP, detection mAP, segmentation mIoU):
+
+| | classification | detection | segmentation |
+| --- | --- | --- | --- |
+| supervised | 79.9 | 56.8 | 48.0 |
+| colorization | 65.6 | 46.9 | 35.6 |
+| context | 65.3 | 51.1 | - |
+| jigsaw | 67.6 | 53.2 | 37.6 |
+| rotation | 73.0 | 54.4 | 39.1 |
+
+Which of its orderings hold here, by the protocol that validation prefers at 50 labels per class
+(the intervals above say how far to trust a difference):
+
+{claims}
+"""
+PRETEXT = ("rotation", "jigsaw", "context", "colorization", "inpainting")
+
+
+def best_of(lines: Sequence[Line], budget: int) -> dict[str, float]:
+    return {line.name: page.mean(page.best(line.rows(), budget)[1]) for line in lines}
+
+
+def transfer(lines: Sequence[Line]) -> str:
+    shown = [line for line in lines if "seeds" not in line.name]
+    head = ["", "best, 5 per class", "best, 50 per class", "linear, 50", "fine-tuned, 50", "CPU s"]
+    body = []
+    for line in shown:
+        rows, cells = line.rows(), []
+        for budget in (5, 50):
+            name, found = page.best(rows, budget)
+            cells.append(f"{page.number(found)} {name}")
+        cells += [page.number(page.values(rows, p, 50)) for p in ("linear", "finetune")]
+        body.append([line.name, *cells, page.cost(line)])
+    several = [line for line in lines if "seeds" in line.name]
+    luck = page.table(
+        ["", "5 per class", "50 per class"],
+        [[line.name, *(page.spread(line.rows(), b) for b in (5, 50))] for line in several],
+    )
+    found = best_of(shown, 50)
+    others = [name for name in PRETEXT if name != "rotation"]
+    rival = max(others, key=found.__getitem__)
+    told = [
+        ("rotation is the best of the pretext tasks", "rotation", rival),
+        ("jigsaw is above context", "jigsaw", "context"),
+        ("jigsaw is above colorization", "jigsaw", "colorization"),
+        ("supervised is above all", "supervised",
+         max((n for n in plans.lecture()), key=found.__getitem__)),
+        ("MoCo v2 is above v1", "moco_v2", "moco_v1"),
+        ("MoCo v2 is above SimCLR at a small batch", "moco_v2", "simclr"),
+    ]  # fmt: skip
+    return TRANSFER.format(
+        setting=SETTING, table=page.table(head, body), luck=luck,
+        figure=page.bars("transfer", shown), claims=page.claims(found, told),
+    )  # fmt: skip
+
+
+def plain(title: str, name: str, words: str) -> Callable[[Sequence[Line]], str]:
+    """A section that is a table, with a figure of its lines."""
+
+    def section(lines: Sequence[Line]) -> str:
+        tuned = any(task[1].get("protocols") == ["finetune"] for ln in lines for task in ln.tasks)
+        protocols = ("linear", "knn", "finetune") if tuned else ("linear", "knn")
+        return (
+            f"\n## {title}\n\n`python -m benchmarks.grids {name}`. {SETTING} {words}\n\n"
+            f"{page.simple(lines, protocols)}\n\n{page.bars(name, lines)}\n"
+        )
+
+    return section
+
+
+def augmentations(lines: Sequence[Line]) -> str:
+    budget = 50
+    found = {ln.name: page.mean(page.values(ln.rows(), "linear", budget)) for ln in lines}
+    names = list(plans.CHANGES)
+    title = f"linear probe, {budget} labels per class"
+    return (
+        "\n## SimCLR's augmentations, singly and in pairs\n\n"
+        f"`python -m benchmarks.grids augmentations`. {SETTING} 4 epochs. On the diagonal the two "
+        "views differ by one kind of change only, beside it by two; both may always be mirrored. "
+        "`colour` is jitter and greying.\n\n"
+        f"{page.matrix('augmentations', names, found, title)}\n\n{page.simple(lines)}\n"
+    )
+
+
+SECTIONS: dict[str, Callable[[Sequence[Line]], str]] = {
+    "transfer": transfer,
+    "moco": plain(
+        "MoCo v1 against v2", "moco",
+        "Three pretraining seeds each, the same queue (1,024), momentum (.98) and epochs (12).",
+    ),
+    "simclr": plain(
+        "SimCLR: batch and length", "simclr",
+        "The learning rate is .006 for a batch of 64 and twice that for 256.",
+    ),
+    "negatives": plain(
+        "Three sources of negatives", "negatives",
+        "The objective `contrastive` with the same views, head and temperature (.1), 10 epochs.",
+    ),
+    "augmentations": augmentations,
+    "masking": plain(
+        "MAE: how much is masked", "masking",
+        "A ViT of width 128 and depth 4, patch 4, 4 epochs each: what is masked is not encoded, so "
+        "more masking is also less time. `docs/BENCHMARKS.md` has the times.",
+    ),
+    "amount": plain(
+        "When does contrastive learning work: pretraining-set size", "amount",
+        "SimCLR with the same number of steps (450 to 470), as arXiv:2105.05837 does it.",
+    ),
+    "domains": plain(
+        "When does contrastive learning work: domain", "domains",
+        "SimCLR, 12 epochs of 2,400 pictures; toys lie at any angle (`tumbled`) or stand (`few`).",
+    ),
+    "corruption": plain(
+        "When does contrastive learning work: corruption and resolution", "corruption",
+        "SimCLR, 12 epochs of 2,400 pictures that are good (`few`), `noisy` (severity 5) or "
+        "`coarse` (a quarter of the resolution); measured on good pictures.",
+    ),
+    "granularity": plain(
+        "When does contrastive learning work: label granularity", "granularity",
+        "The same encoders, measured with 5 and 50 labels for each of 12 categories or 4 families.",
+    ),
+}  # fmt: skip
