@@ -161,8 +161,23 @@ def granularity() -> list[Line]:
     ]  # fmt: skip
 
 
+def few_shot() -> list[Line]:
+    """From random weights, for each w; without a pool, with one like the labels', and another."""
+    options = {
+        "weights": [0.0, 0.3, 0.6], "steps": 150, "batch_size": 48, "shots": [1, 5], "draws": 3,
+        "episodes": 300,
+    }  # fmt: skip
+    pools = (("no pool", "few", 0), ("a pool of the same domain", "few", -1),
+             ("a pool of another domain", "shifted pool", -1))  # fmt: skip
+    return [
+        Line(name, [Cell(control="scratch")], [("few_shot", options | {"unlabelled": count})],
+             world=world)
+        for name, world, count in pools
+    ]  # fmt: skip
+
+
 GRIDS: dict[str, Callable[[], list[Line]]] = {
     "transfer": transfer, "moco": moco, "simclr": simclr, "negatives": negatives,
     "augmentations": augmentations, "masking": masking, "amount": amount, "domains": domains,
-    "corruption": corruption, "granularity": granularity,
+    "corruption": corruption, "granularity": granularity, "few_shot": few_shot,
 }  # fmt: skip
