@@ -130,7 +130,7 @@ class Backbone(ImageEncoder):
             model.maxpool = nn.Identity()
         names = {id(value): key for key, value in model.state_dict(keep_vars=True).items()}
         self.stages = nn.ModuleList(_stages(model))
-        self.native = {  # our names of tensors -> torchvision's
+        self.native: dict[str, str] = {  # our names of tensors -> torchvision's
             key: names[id(value)] for key, value in self.state_dict(keep_vars=True).items()
         }
         self.dim = _width(self)

@@ -21,10 +21,10 @@ def load(name: str, path: Path, **options: Any) -> ImageEncoder:
     encoder = build(name, **options)
     if set(tensors) == set(encoder.state_dict()):
         return _filled(encoder, tensors, path)
-    body = body_of(name)
-    if body is Backbone:
-        known = encoder.native  # type: ignore[attr-defined]
+    if isinstance(encoder, Backbone):
+        known = encoder.native
         return _filled(encoder, {own: tensors.get(theirs) for own, theirs in known.items()}, path)
+    body = body_of(name)
     if body in (TimmViT, TimmBackbone):
         missing = next((key for key in create(name, None).state_dict() if key not in tensors), None)
         if missing:  # timm would go on with random numbers
