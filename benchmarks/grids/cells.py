@@ -20,8 +20,7 @@ Rows = list[dict[str, Any]]
 Tasks = Sequence[tuple[str, Mapping[str, Any]]]  # names and options
 TASK = {"budgets": [5, 50], "draws": 3}
 PROBES: "Tasks" = (("classification", TASK | {"protocols": ["linear", "knn"]}),)
-RATES = {"learning_rates": [0.003, 0.015]}  # the larger one: what training from scratch gets
-TUNED: "Tasks" = (("classification", TASK | RATES | {"protocols": ["finetune"]}),)
+TUNED: "Tasks" = (("classification", TASK | {"protocols": ["finetune"]}),)
 OWN: "Tasks" = (("classification", TASK),)  # of a control
 CONTROLS = ("scratch", "random", "majority", "histogram", "pixels")
 

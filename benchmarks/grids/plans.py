@@ -164,11 +164,14 @@ def granularity() -> list[Line]:
 def few_shot() -> list[Line]:
     """From random weights, for each w; without a pool, with one like the labels', and another."""
     options = {
-        "weights": [0.0, 0.3, 0.6], "steps": 150, "batch_size": 48, "shots": [1, 5], "draws": 3,
+        "weights": [0.0, 0.5], "steps": 100, "batch_size": 32, "shots": [1, 5], "draws": 3,
         "episodes": 300,
     }  # fmt: skip
-    pools = (("no pool", "few", 0), ("a pool of the same domain", "few", -1),
-             ("a pool of another domain", "shifted pool", -1))  # fmt: skip
+    pools = (
+        ("no pool", "plain", 0),
+        ("1,200 of the same domain", "plain", 1200),
+        ("1,200 of another domain", "shifted pool", 1200),
+    )
     return [
         Line(name, [Cell(control="scratch")], [("few_shot", options | {"unlabelled": count})],
              world=world)
