@@ -7,6 +7,7 @@ all there only writes its section again.
 
 import argparse
 
+from benchmarks import pages
 from benchmarks.grids import page, sections
 from benchmarks.grids.plans import GRIDS
 
@@ -20,7 +21,7 @@ def main() -> None:
             parser.error(f"no grid {name!r}; there are {', '.join(sections.SECTIONS)}")
     for name in names:
         section = sections.SECTIONS[name](GRIDS[name]())
-        page.write(section)
+        pages.write(page.TARGET, section)
         print(section, flush=True)
 
 

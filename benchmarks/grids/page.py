@@ -1,11 +1,7 @@
-"""Sections of docs/RESULTS.md: tables, figures, and which orderings hold.
-
-A section stands between its heading of level 2 and the next one, and is replaced as a whole.
-"""
+"""What sections of docs/RESULTS.md are made of: tables, figures, and which orderings hold."""
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 from benchmarks.grids.cells import Rows, pretrained
@@ -15,21 +11,6 @@ from benchmarks.world import ROOT
 TARGET = ROOT / "docs" / "RESULTS.md"
 FIGURES = ROOT / "docs" / "figures"
 PROTOCOLS = {"linear": "linear", "knn": "k-NN", "finetune": "fine-tuned"}
-
-
-def put(page: str, section: str) -> str:
-    """The page with the section in the place of the one of its heading, or at the end."""
-    title = section.lstrip().split("\n", 1)[0]
-    assert title.startswith("## "), title
-    parts = page.rstrip().split("\n## ")
-    new = section.strip().removeprefix("## ")
-    heads = [part.split("\n", 1)[0] for part in parts]
-    at = heads.index(title.removeprefix("## ")) if title.removeprefix("## ") in heads[1:] else -1
-    if at < 0:
-        parts.append(new)
-    else:
-        parts[at] = new
-    return "\n\n## ".join(part.strip() for part in parts) + "\n"
 
 
 def values(rows: Iterable[Rows], protocol: str, budget: int) -> list[list[float]]:
@@ -165,7 +146,3 @@ def save(figure: Any, name: str) -> str:
     figure.savefig(path, dpi=100, metadata={"Software": ""})
     plot().close(figure)
     return f"![{name}]({path.relative_to(TARGET.parent).as_posix()})"
-
-
-def write(section: str, target: Path = TARGET) -> None:
-    target.write_text(put(target.read_text("utf-8"), section), "utf-8")
