@@ -156,14 +156,19 @@ def measured(
     """What the cell's encoder reaches on tasks, with the value of every draw. Kept, too."""
     found: Rows = []
     for task, options in tasks:
-        name = cell.key(task, dict(options), world, coarse)
-        path = cell.folder / f"{name}.json"
+        path = result(cell, (task, options), world, coarse)
         if not path.exists():
             rows = _measure(cell, task, options, world, coarse)
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(json.dumps(rows) + "\n", "utf-8")
         found += json.loads(path.read_text("utf-8"))
     return found
+
+
+def result(cell: Cell, task: tuple[str, Mapping[str, Any]], world: str, coarse: bool) -> Path:
+    """Where what the cell's encoder reached on a task is kept."""
+    name, options = task
+    return cell.folder / f"{cell.key(name, dict(options), world, coarse)}.json"
 
 
 def _measure(cell: Cell, task: str, options: Mapping[str, Any], world: str, coarse: bool) -> Rows:

@@ -87,6 +87,9 @@ def claims(found: Mapping[str, float], told: Sequence[tuple[str, str, str]]) -> 
     """(text, higher, lower): whether each ordering holds in `found`, with both numbers."""
     lines = []
     for text, higher, lower in told:
+        if missing := [name for name in (higher, lower) if name not in found]:
+            lines.append(f"- {text}: not run yet ({', '.join(missing)}).")
+            continue
         one, other = found[higher], found[lower]
         word = "holds" if one > other else "does not hold"
         lines.append(f"- {text}: **{word}** ({100 * one:.1f} against {100 * other:.1f}).")

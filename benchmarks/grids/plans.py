@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Any
 
-from benchmarks.grids.cells import CONTROLS, OWN, PROBES, TUNED, Cell, Rows, Tasks, measured
+from benchmarks.grids.cells import CONTROLS, OWN, PROBES, TUNED, Cell, Rows, Tasks, measured, result
 from benchmarks.world import ROOT
 
 # Epochs that take about 45 s of one core; the lecture profile has four to five times as many.
@@ -32,6 +32,12 @@ class Line:
     def rows(self) -> list[Rows]:
         """What is reached, by seed; computes what is not kept."""
         return [measured(c, self.tasks, world=self.world, coarse=self.coarse) for c in self.cells]
+
+    def kept(self) -> bool:
+        """Whether nothing of it is left to compute."""
+        places = [result(c, task, self.world, self.coarse) for c in self.cells
+                  for task in self.tasks]  # fmt: skip
+        return all(path.exists() for path in places)
 
 
 @cache
@@ -84,6 +90,16 @@ def transfer() -> list[Line]:
     of_vit: Tasks = [(task, {**told, **options}) for task, told in OWN]
     found += [Line(name, [Cell(control=name)], OWN) for name in CONTROLS]
     return found + [Line(f"{c} (vit)", [Cell(control=c)], of_vit) for c in ("scratch", "random")]
+
+
+def longer() -> list[Line]:
+    """Weak starts, fine-tuned as long and as fast as random weights are trained."""
+    options = {
+        "budgets": [50], "draws": 3, "protocols": ["finetune"], "learning_rates": [0.015],
+        "max_steps": 390, "epochs": 450,
+    }  # fmt: skip
+    weak = ("jigsaw", "colorization", "context", "inpainting")
+    return [Line(name, seeds(name)[:1], [("classification", options)]) for name in weak]
 
 
 def moco() -> list[Line]:
@@ -180,7 +196,7 @@ def few_shot() -> list[Line]:
 
 
 GRIDS: dict[str, Callable[[], list[Line]]] = {
-    "transfer": transfer, "moco": moco, "simclr": simclr, "negatives": negatives,
+    "transfer": transfer, "longer": longer, "moco": moco, "simclr": simclr, "negatives": negatives,
     "augmentations": augmentations, "masking": masking, "amount": amount, "domains": domains,
     "corruption": corruption, "granularity": granularity, "few_shot": few_shot,
 }  # fmt: skip
