@@ -59,12 +59,12 @@ def params_of(cell: Cell) -> Any:
 
 def pretrained(cell: Cell) -> dict[str, Any]:
     """Train the cell's encoder, unless it is kept; what it cost and how its curves ended."""
-    from safetensors.torch import save_file
-
     done = cell.folder / "pretrained.json"
     if done.exists():
         found: dict[str, Any] = json.loads(done.read_text("utf-8"))
         return found
+    from safetensors.torch import save_file
+
     started = time.process_time()
     supervised = cell.run["objective"] == "supervised"
     encoder, last = _supervised(cell) if supervised else _train(cell)

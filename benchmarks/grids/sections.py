@@ -1,5 +1,6 @@
 """What each grid's section of docs/RESULTS.md says. Numbers and verdicts are computed."""
 
+import textwrap
 from collections.abc import Callable, Sequence
 
 from benchmarks.grids import page, plans
@@ -13,7 +14,9 @@ SETTING = (
 TRANSFER = """
 ## Every method of the lecture, in short runs
 
-`python -m benchmarks.grids transfer`. {setting}
+`python -m benchmarks.grids transfer`.
+{setting}
+
 Each method is pretrained for about 45 s of one core on the default Playroom's 6,000 training
 pictures, the settings being those of `profiles/lecture.yaml` with fewer epochs; fine-tuning gets at
 most 130 steps, training from scratch 390. The column `best` is the protocol that validation
@@ -43,6 +46,13 @@ Which of its orderings hold here, by the protocol that validation prefers at 50 
 
 {claims}
 """
+
+
+def told(name: str, words: str) -> str:
+    """A section's paragraph."""
+    return textwrap.fill(f"`python -m benchmarks.grids {name}`. {SETTING} {words}", 110)
+
+
 PRETEXT = ("rotation", "jigsaw", "context", "colorization", "inpainting")
 
 
@@ -80,9 +90,26 @@ def transfer(lines: Sequence[Line]) -> str:
         ("MoCo v2 is above SimCLR at a small batch", "moco_v2", "simclr"),
     ]  # fmt: skip
     return TRANSFER.format(
-        setting=SETTING, table=page.table(head, body), luck=luck,
+        setting=textwrap.fill(SETTING, 100), table=page.table(head, body), luck=luck,
         figure=page.bars("transfer", shown), claims=page.claims(found, told),
     )  # fmt: skip
+
+
+LONGER = (
+    "50 labels per class. If the second column is far below the first, the short fine-tuning of the "
+    "table of methods was what held a method back, not its features alone."
+)
+AUGMENTATIONS = (
+    "4 epochs. On the diagonal the two views differ by one kind of change only, beside it by two; "
+    "both may always be mirrored. `colour` is jitter and greying."
+)
+FEW_SHOT = (
+    "L = (1 - w) L_sup + w L_ssl (arXiv:1910.03560) with rotation and prototypical episodes, 100 "
+    "steps of 32 labelled and 32 other pictures from random weights; 5 of 12 classes are held out in "
+    "each of 3 draws, which differ in these classes, 300 episodes of 5 ways each. *No pool*: the "
+    "pretext task sees the labelled pictures of the other classes alone; the other domain is tumbled "
+    "and noisy."
+)
 
 
 def longer(lines: Sequence[Line]) -> str:
@@ -97,9 +124,7 @@ def longer(lines: Sequence[Line]) -> str:
     head = ["", "390 steps, learning rate .015", "130 steps, .001 or .003"]
     return (
         "\n## Weak starts, fine-tuned as long as random weights are trained\n\n"
-        f"`python -m benchmarks.grids longer`. {SETTING} 50 labels per class. If the second column "
-        "is far below the first, the short fine-tuning of the table of methods was what held a "
-        f"method back, not its features alone.\n\n{page.table(head, body)}\n"
+        f"{told('longer', LONGER)}\n\n{page.table(head, body)}\n"
     )
 
 
@@ -109,9 +134,10 @@ def plain(title: str, name: str, words: str) -> Callable[[Sequence[Line]], str]:
     def section(lines: Sequence[Line]) -> str:
         tuned = any(task[1].get("protocols") == ["finetune"] for ln in lines for task in ln.tasks)
         protocols = ("linear", "knn", "finetune") if tuned else ("linear", "knn")
+        text = told(name, words)
         return (
-            f"\n## {title}\n\n`python -m benchmarks.grids {name}`. {SETTING} {words}\n\n"
-            f"{page.simple(lines, protocols)}\n\n{page.bars(name, lines)}\n"
+            f"\n## {title}\n\n{text}\n\n{page.simple(lines, protocols)}\n\n"
+            f"{page.bars(name, lines)}\n"
         )
 
     return section
@@ -124,9 +150,7 @@ def augmentations(lines: Sequence[Line]) -> str:
     title = f"linear probe, {budget} labels per class"
     return (
         "\n## SimCLR's augmentations, singly and in pairs\n\n"
-        f"`python -m benchmarks.grids augmentations`. {SETTING} 4 epochs. On the diagonal the two "
-        "views differ by one kind of change only, beside it by two; both may always be mirrored. "
-        "`colour` is jitter and greying.\n\n"
+        f"{told('augmentations', AUGMENTATIONS)}\n\n"
         f"{page.matrix('augmentations', names, found, title)}\n\n{page.simple(lines)}\n"
     )
 
@@ -141,12 +165,7 @@ def few_shot(lines: Sequence[Line]) -> str:
     table = page.table(["unlabelled pictures", "weight", "1 shot", "5 shots"], body)
     return (
         "\n## Few-shot learning with a pretext task as auxiliary loss\n\n"
-        f"`python -m benchmarks.grids few_shot`. {SETTING} L = (1 - w) L_sup + w L_ssl "
-        "(arXiv:1910.03560) with rotation and prototypical episodes, 100 steps of 32 labelled and "
-        "32 other pictures from random weights; 5 of 12 classes are held out in each of 3 draws, "
-        "which differ in these classes, 300 episodes of 5 ways each. *No pool*: the pretext task "
-        "sees the labelled pictures of the other classes alone; the other domain is tumbled and "
-        "noisy.\n\n"
+        f"{told('few_shot', FEW_SHOT)}\n\n"
         f"{table}\n"
     )
 

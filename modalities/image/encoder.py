@@ -99,9 +99,19 @@ class Conv(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[3] > 1 or self.kernel_size != (3, 3):
+        usual = (self.kernel_size, self.padding, self.dilation) == ((3, 3), (1, 1), (1, 1))
+        if x.shape[3] > 1 or not usual:
             return super().forward(x)
-        return nn.functional.conv2d(x, self.weight[..., 1:2], None, self.stride, (1, 0))
+        weight = self.weight[..., 1:2]
+        return nn.functional.conv2d(x, weight, self.bias, self.stride, (1, 0), groups=self.groups)
+
+
+def careful(model: nn.Module) -> nn.Module:
+    """A network of another library, in place, with convolutions that are right on narrow maps."""
+    for each in model.modules():
+        if type(each) is nn.Conv2d:
+            each.__class__ = Conv
+    return model
 
 
 def _block(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]:
@@ -122,7 +132,7 @@ class Backbone(ImageEncoder):
         super().__init__()
         from torchvision.models import get_model
 
-        model = get_model(name, weights=None)
+        model = careful(get_model(name, weights=None))
         if stem == "small":
             if not hasattr(model, "maxpool") or not isinstance(model.conv1, nn.Conv2d):
                 raise UserError(f"encoder {name}: `stem: small` is for the ResNet family only")

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from modalities.base import UserError
 from modalities.common.masking import pick
-from modalities.image.encoder import ImageEncoder, PatchEncoder
+from modalities.image.encoder import ImageEncoder, PatchEncoder, careful
 
 PREFIX = "timm/"
 
@@ -96,7 +96,7 @@ def create(name: str, file: Path | None, **options: Any) -> Any:
     if not options.get("features_only"):
         options["num_classes"] = 0
     try:
-        return timm.create_model(name.removeprefix(PREFIX), **options)
+        return careful(timm.create_model(name.removeprefix(PREFIX), **options))
     except TypeError as error:  # an option that this network does not have
         raise UserError(f"encoder {name}: {error}") from None
 
