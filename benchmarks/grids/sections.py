@@ -96,8 +96,8 @@ def transfer(lines: Sequence[Line]) -> str:
 
 
 LONGER = (
-    "50 labels per class. If the second column is far below the first, the short fine-tuning of the "
-    "table of methods was what held a method back, not its features alone."
+    "50 labels per class. If the second column is far below the first, the short fine-tuning of "
+    "the table of methods was what held a method back, not its features alone."
 )
 AUGMENTATIONS = (
     "4 epochs. On the diagonal the two views differ by one kind of change only, beside it by two; "
@@ -105,10 +105,10 @@ AUGMENTATIONS = (
 )
 FEW_SHOT = (
     "L = (1 - w) L_sup + w L_ssl (arXiv:1910.03560) with rotation and prototypical episodes, 100 "
-    "steps of 32 labelled and 32 other pictures from random weights; 5 of 12 classes are held out in "
-    "each of 3 draws, which differ in these classes, 300 episodes of 5 ways each. *No pool*: the "
-    "pretext task sees the labelled pictures of the other classes alone; the other domain is tumbled "
-    "and noisy."
+    "steps of 32 labelled and 32 other pictures from random weights; 5 of 12 classes are held out "
+    "in each of 3 draws, which differ in these classes, 300 episodes of 5 ways each. *No pool*: "
+    "the pretext task sees the labelled pictures of the other classes alone; the other domain is "
+    "tumbled and noisy."
 )
 
 
