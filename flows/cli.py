@@ -69,13 +69,22 @@ def status() -> None:
 @app.command()
 def data(
     modality: Annotated[str, typer.Argument(help=", ".join(MODALITIES))],
-    path: Annotated[str, typer.Argument(help="your folder, or `playroom` for the default data")],
+    path: Annotated[
+        str, typer.Argument(help="your folder, `playroom`, or torchvision:NAME such as cifar10")
+    ],
     labels: Annotated[
         Path | None, typer.Option(metavar="CSV", help="a table with the columns file, label")
     ] = None,
+    root: Annotated[
+        Path | None, typer.Option(metavar="DIR", help="where torchvision's data set lies")
+    ] = None,
+    download: Annotated[
+        bool, typer.Option("--download", help="fetch torchvision's data set")
+    ] = False,
 ) -> None:
     """Point a modality at your own folder: edits params.yaml and shows the change."""
     here = Path.cwd()
+    path = edit.named(_project(), modality, path, root and here / root.expanduser(), download)
     source = path if path == edit.PLAYROOM else str(here / Path(path).expanduser())
     table = None if labels is None else here / labels.expanduser()
     change, found = edit.data(_project(), modality, source, table)

@@ -73,6 +73,21 @@ def _stored(root: Path, path: Path) -> str:
     return full.relative_to(root.resolve()).as_posix() if inside else str(full)
 
 
+def named(root: Path, modality: str, source: str, where: Path | None, download: bool) -> str:
+    """The folder of a data set by name, torchvision:NAME; any other source as it is."""
+    from modalities.image.torchvision_sets import PREFIX, folder
+
+    if not source.startswith(PREFIX):
+        if where is not None or download:
+            raise UserError("--root and --download are for torchvision's data sets by name")
+        return source
+    if modality != "image":
+        raise UserError(f"{source}: torchvision's data sets are pictures; found {modality!r}")
+    name = source.removeprefix(PREFIX)
+    target = root / "raw/torchvision" / name
+    return str(folder(name, where or target, target, download=download))
+
+
 def data(root: Path, modality: str, source: str, labels: Path | None) -> tuple[list[str], str]:
     """Point a modality at a folder, or at the Playroom again; (diff, what was found there)."""
     if modality not in MODALITIES:

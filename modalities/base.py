@@ -142,6 +142,8 @@ class Labelled:
     labels: Any  # numpy (N,)
     ids: list[str]
     classes: list[str]
+    folder: Path | None = None  # of the data, with what else ingest left there
+    start: int = 0  # row of items.npy that is this split's first item
 
 
 @dataclass(frozen=True)
@@ -182,6 +184,9 @@ class Task(Protocol):
         """
         ...
 
+    def show(self, folder: Path) -> None:
+        """Called after `run`: pictures (*.png) of what was predicted, into the result's folder."""
+
 
 class Modality(Protocol):
     """What the package `modalities/NAME/__init__.py` offers, as module-level functions.
@@ -196,6 +201,9 @@ class Modality(Protocol):
     def read(self, path: Path, **options: Any) -> Any:
         """Decode one file to the array that ingest keeps. ValueError(reason) -> quarantined."""
         ...
+
+    # Optional: `annotate(source, [(row, file, extra), ...], folder, *, jobs, warn, **options)`
+    # writes what richer tasks need (boxes, masks) beside items.npy; see modalities/image.
 
     def build_encoder(self, name: str, **options: Any) -> Encoder:
         """A new encoder with random weights (torch's global generator decides which)."""

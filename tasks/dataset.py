@@ -75,5 +75,7 @@ def _splits(folder: Path) -> "dict[str, Labelled]":
             labels=labels[where],
             ids=[rows["id"][i] for i in where],
             classes=classes,
+            folder=folder,
+            start=start,
         )
     return found

@@ -55,6 +55,7 @@ def ingest(params: "Params", tell: Channel, modality: str) -> None:
         cache.write_array(folder / "items.npy", ok)
         item_table.write(folder, rows, modality)
         _sheet(module, folder, rows)
+        _annotate(module, section, (items, rows), folder, params.machine, tell)
     cache.clean({o.sha256 for o in outcomes.values() if o.sha256})
     forget(CACHE / modality)
     _say(tell, rows)
@@ -102,6 +103,23 @@ def _read(
         tell.progress(0.95 * done / len(todo), f"{done} of {len(todo)} items")
     index.compact([item.source for item in items])
     return outcomes
+
+
+def _annotate(
+    module: Any, section: Any, found: tuple[list[Item], list[Row]], folder: Path,
+    machine: "Machine", tell: Channel,
+) -> None:  # fmt: skip
+    """A modality's optional hook: what richer tasks need of the source, beside items.npy."""
+    if not hasattr(module, "annotate"):
+        return
+    by_name = {item_table.shown(item.source): item for item in found[0]}
+    told = [(r.row, by_name[r.source]) for r in found[1] if r.status == "ok"]
+    names = inspect.getfullargspec(module.annotate).kwonlyargs
+    options = {name: getattr(section, name) for name in names if hasattr(section, name)}
+    notes = [(row, item.source, item.extra) for row, item in told]
+    module.annotate(
+        Path(section.source), notes, folder, jobs=machine.jobs, warn=tell.warn, **options
+    )
 
 
 def _stamp(root: Path, source: str) -> Stamp | None:

@@ -8,6 +8,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modalities.base import Labelled, Row
 
+SHARES = ("accuracy", "AP", "mIoU", "OKS AP")  # lie in [0, 1], AP50 and AP75 too
+
+
+def leading(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """The rows of a result's first metric, which stands for the others in tables and pictures."""
+    return [row for row in rows if row["metric"] == rows[0]["metric"]]
+
 
 def interval(values: Sequence[float]) -> tuple[float, float, float]:
     """Mean and 95 % Student-t interval of the mean over draws, not clipped."""
@@ -25,7 +32,7 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 def row_of(row: "Row") -> dict[str, Any]:
     """A row as metrics.json has it; the interval of a share ends at 0 and 1."""
     mean, low, high = interval(row.values)
-    if row.metric == "accuracy":
+    if row.metric.removesuffix("50").removesuffix("75") in SHARES:
         low, high = max(0.0, low), min(1.0, high)
     return {
         "learner": row.learner,
@@ -82,13 +89,13 @@ def _table(schema: Any, row: "Row", draw: int, codes: Any, test: Any) -> Any:
 
 
 def draw_picture(path: Path, metrics: dict[str, Any]) -> None:
-    """Accuracy against budget with intervals, a line per protocol."""
+    """The first metric against budget with intervals, a line per protocol."""
     import matplotlib as mpl
 
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
-    rows = metrics["rows"]
+    rows = leading(metrics["rows"])
     budgets = list(dict.fromkeys(str(row["budget"]) for row in rows))
     figure, axes = plt.subplots(figsize=(5, 3.2), layout="constrained")
     for protocol in dict.fromkeys(row["protocol"] for row in rows):

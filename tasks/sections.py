@@ -135,3 +135,10 @@ class Image(Section):
     @property
     def published(self) -> Mapping[str, Checkpoint]:
         return self.checkpoints
+
+    @field_validator("source")
+    @classmethod
+    def _a_folder(cls, value: str) -> str:
+        if value.startswith("torchvision:"):  # DVC wants a path: the command puts one here
+            raise ValueError(f"expected a folder; type `glean data image {value}`")
+        return value

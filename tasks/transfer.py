@@ -119,6 +119,7 @@ def _stage(
     )  # fmt: skip
     with output(folder) as out:
         metrics = write(out, what, found, splits)
+        task.show(out)
     tell.progress(1.0, "done")
     _show(tell, metrics, folder)
 
@@ -148,13 +149,15 @@ def write(
 
 
 def _show(tell: Channel, metrics: dict[str, Any], folder: Path) -> None:
+    from tasks.measures import leading
+
     for each in metrics["skipped"]:
         tell.log(f"budget {each['budget']}: skipped, {each['reason']}")
-    rows = metrics["rows"]
-    if not rows:
+    if not metrics["rows"]:
         return
+    rows = leading(metrics["rows"])
     tell.table(
-        "accuracy",
+        rows[0]["metric"],
         [
             {"protocol": row["protocol"], "budget": row["budget"]}
             | {key: round(row[key], 3) for key in ("mean", "low", "high")}
@@ -162,7 +165,7 @@ def _show(tell: Channel, metrics: dict[str, Any], folder: Path) -> None:
         ],
     )
     tell.metrics({f"{row['protocol']} {row['budget']}": row["mean"] for row in rows})
-    tell.picture("accuracy", folder / "accuracy.png")
+    tell.picture(rows[0]["metric"], folder / "accuracy.png")
 
 
 def summary_rows(metrics: dict[str, Any]) -> list[dict[str, Any]]:

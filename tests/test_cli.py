@@ -22,7 +22,7 @@ from tasks.params import MODALITIES, load
 FROZEN = {
     "run": {"targets", "--only", "--force", "--jobs"},
     "status": set(),
-    "data": {"modality", "path", "--labels"},
+    "data": {"modality", "path", "--labels", "--root", "--download"},
     "profile": {"name"},
     "serve": {"--cron"},
     "ui": {"--stop", "--open"},

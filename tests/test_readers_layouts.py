@@ -258,7 +258,7 @@ def test_coco_as_published(tmp_path: Path) -> None:
         "unlabeled2017/4.jpg": (None, None),
     }
     kept = {i.source: i.extra.get("annotations", []) for i in items}["train2017/1.jpg"]
-    assert {"caption": "a cup"} in kept
+    assert {"id": 1, "caption": "a cup"} in kept
 
 
 @pytest.mark.parametrize(

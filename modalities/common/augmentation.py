@@ -43,11 +43,16 @@ class Augmentation:
     blur: float = 0.0  # probability
     sigma: tuple[float, float] = (0.1, 2.0)  # of the blur, in pixels of a picture 224 wide
 
-    def __call__(self, items: Tensor, rng: Randomness) -> Tensor:
-        """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, normalised, channels last."""
+    def __call__(
+        self, items: Tensor, rng: Randomness, lines: tuple[Tensor, Tensor] | None = None
+    ) -> Tensor:
+        """(B, H, W, 3) uint8 -> (B, 3, H, W) float32, normalised, channels last.
+
+        `lines`: matrices for rows and columns, in place of a random crop, flip and blur.
+        """
         with torch.autocast(items.device.type, enabled=False):
             drawn = self._draw(rng)
-            rows, columns = self._space(items, drawn)
+            rows, columns = lines or self._space(items, drawn)
             matrix, offset, lift = self._colour(drawn)
             out = torch.empty(items.shape, dtype=torch.float32, device=items.device)
             # A CPU works on as many pictures at a time as fit into its cache.

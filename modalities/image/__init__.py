@@ -2,6 +2,7 @@
 
 from typing import TYPE_CHECKING, Any
 
+from modalities.image.annotate import annotate as annotate
 from modalities.image.readers import count as count
 from modalities.image.readers import describe as describe
 from modalities.image.readers import find as find

@@ -43,7 +43,9 @@ def _items(path: Path, known: frozenset[str]) -> list[Item]:
     kind = match.group() if match else None
     folders = ("images/", f"images/{_last(path)}/", f"{_last(path)}/", "")
     try:
-        names = {c["id"]: str(c["name"]) for c in data.get("categories", [])}
+        kinds = data.get("categories", [])
+        names = {c["id"]: str(c["name"]) for c in kinds}
+        points = {str(c["name"]): [*map(str, c["keypoints"])] for c in kinds if "keypoints" in c}
         by_image: dict[Any, list[dict[str, Any]]] = {}
         for note in data.get("annotations", []):
             by_image.setdefault(note["image_id"], []).append(_note(note, names))
@@ -54,7 +56,7 @@ def _items(path: Path, known: frozenset[str]) -> list[Item]:
             file = next((f for f in tried if f in known), tried[0])
             notes = [] if kind == "unlabel" else by_image.get(image["id"], [])
             split = None if kind == "unlabel" else kind
-            items.append(Item(file, _label(notes), split, _extra(image, notes)))
+            items.append(Item(file, _label(notes), split, _extra(image, notes, points)))
     except (KeyError, TypeError, AttributeError) as error:
         raise UserError(f"{path}: not in COCO's format: {type(error).__name__} {error}") from None
     return items
@@ -76,17 +78,22 @@ def _last(path: Path) -> str:
 
 
 def _note(note: Mapping[str, Any], names: Mapping[Any, str]) -> dict[str, Any]:
-    kept = {key: note[key] for key in note if key not in ("id", "image_id", "category_id")}
+    kept = {key: note[key] for key in note if key not in ("image_id", "category_id")}
     if "category_id" in note:
         kept["category"] = names[note["category_id"]]
     return kept
 
 
-def _extra(image: Mapping[str, Any], notes: list[dict[str, Any]]) -> dict[str, Any]:
+def _extra(
+    image: Mapping[str, Any], notes: list[dict[str, Any]], points: Mapping[str, list[str]]
+) -> dict[str, Any]:
+    """What richer tasks need; `points`: the names of the keypoints of each category."""
     if not notes:
         return {}
     size = {key: image[key] for key in ("width", "height") if key in image}
-    return {**size, "annotations": notes}
+    shown = {n["category"] for n in notes if "keypoints" in n and "category" in n}
+    named = {kind: names for kind, names in points.items() if kind in shown}
+    return {**size, "annotations": notes, **({"keypoints": named} if named else {})}
 
 
 def _label(notes: list[dict[str, Any]]) -> str | None:
@@ -103,8 +110,17 @@ def _area(note: Mapping[str, Any]) -> float:
 
 
 def _merged(one: Item, other: Item) -> Item:
-    """The same picture in two files (instances, captions): all annotations, the safer split."""
-    notes = [*one.extra.get("annotations", []), *other.extra.get("annotations", [])]
+    """The same picture in two files (instances, keypoints, captions): the safer split and all
+    annotations, one object's, which share an id and a category, as one."""
+    notes: list[dict[str, Any]] = []
+    places: dict[Any, int] = {}
+    for note in [*one.extra.get("annotations", []), *other.extra.get("annotations", [])]:
+        key = (note.get("id"), note.get("category"))
+        if None not in key and key in places:
+            notes[places[key]] = {**notes[places[key]], **note}
+            continue
+        places[key] = len(notes)
+        notes.append(note)
     size = {**other.extra, **one.extra}
     extra = {**size, "annotations": notes} if notes else size
     split = min((one.split, other.split), key=lambda s: ORDER[s])

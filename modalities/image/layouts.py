@@ -1,6 +1,7 @@
 """The layouts of picture folders that are understood, and what they say of labels and splits.
 
 - COCO: `annotations/*.json` beside folders of pictures;
+- VOC: `JPEGImages/` and `Annotations/*.xml`;
 - split folders: `train/`, `val/`, `test/` (any of them, and `unlabelled/`) on top, below each of
   them a folder per class, or pictures without labels;
 - a folder per class: every picture lies in a folder, and there are at least two on top; deeper
@@ -19,6 +20,7 @@ from pathlib import Path
 
 from modalities.image.coco import coco, is_coco
 from modalities.image.csv_labels import read_labels
+from modalities.image.voc import is_voc, voc
 from modalities.items import Item, UserError
 
 EXTENSIONS = frozenset(
@@ -43,6 +45,8 @@ def find(source: Path, labels: Path | None = None) -> list[Item]:
         items = [given.get(f, Item(f)) for f in sorted({*_pictures(files), *given})]
     elif is_coco(source):
         items = coco(source, files, _pictures(files))
+    elif is_voc(source):
+        items = voc(source, _pictures(files))
     else:
         items = LAYOUTS[_layout(_pictures(files))](_pictures(files))
     if not items:
@@ -60,7 +64,9 @@ def describe(source: Path, labels: Path | None = None) -> str:
     """The layout that `find` takes a source for, in words."""
     if labels is not None and labels.resolve() != source.resolve():
         return f"labels from {labels.name}"
-    return "COCO" if is_coco(source) else _layout(_pictures(_files(source)))
+    if is_coco(source):
+        return "COCO"
+    return "VOC" if is_voc(source) else _layout(_pictures(_files(source)))
 
 
 def _files(source: Path) -> list[str]:

@@ -49,9 +49,10 @@ def annotation(mask: NDArray[np.bool_], points: Points, kind: Category) -> dict[
     box = [left, top, int(columns[-1]) - left + 1, int(rows[-1]) - top + 1]
     seen = {name: points.get(name, (0, 0, 0)) for name in kind.keypoints}
     side = len(mask)
-    for name, (x, y, _) in seen.items():
-        if not (0 <= x < side and 0 <= y < side):
-            seen[name] = (0, 0, 0)
+    for name, (x, y, v) in seen.items():
+        # COCO's keypoints are pixels' indices: those of the upper left one are 0, 0 at its centre.
+        inside = 0 <= x < side and 0 <= y < side
+        seen[name] = (round(x - 0.5, 2), round(y - 0.5, 2), v) if inside and v else (0, 0, 0)
     return {
         "bbox": box, "area": int(mask.sum()), "iscrowd": 0, "segmentation": run_lengths(mask),
         "keypoints": [value for point in seen.values() for value in point],

@@ -3,7 +3,8 @@
 import re
 from typing import Any
 
-PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned"}
+PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned",
+             "frozen": "a head on frozen maps"}  # fmt: skip
 CONTROLS = {
     "scratch": "training from scratch",
     "random": "random frozen features",

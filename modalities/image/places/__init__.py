@@ -1,0 +1,1 @@
+"""What tasks that say where (detection, segmentation, keypoints) have in common."""

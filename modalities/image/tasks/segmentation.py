@@ -1,0 +1,146 @@
+"""Naming every pixel with few labelled pictures: mean IoU as in PASCAL VOC.
+
+The head is fully convolutional (Long et al. 2015, arXiv:1411.4038): all levels of a pyramid are
+added at the finest one's resolution, then a convolution, dropout and a classifier, interpolated to
+the picture. How it is measured: modalities/image/places/protocol.py.
+
+Shapes: B pictures, S their side, C classes with the background, P width of the pyramid.
+"""
+
+from collections.abc import Iterator, Mapping
+from typing import Annotated, Any, Literal
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from annotated_types import Ge, Gt, Le, MinLen
+from torch import Tensor, nn
+
+from modalities.base import EncoderFactory, Labelled, Randomness, Row, Skipped, Task, Tell
+from modalities.common.frozen import Setting
+from modalities.common.problem import Pick, Problem
+from modalities.image.encoder import ImageEncoder
+from modalities.image.places.annotations import IGNORE, Annotations
+from modalities.image.places.contract import Head, Places, chunks
+from modalities.image.places.measured import Budgets, Measured, Options, measured
+from modalities.image.places.miou import mean_iou
+from modalities.image.places.pyramid import Pyramid, added, resized
+from modalities.image.places.windows import whole, zoomed
+
+
+class Segmenter(Head):
+    """(B, 3, S, S) -> (B, C, S, S)."""
+
+    def __init__(self, pyramid: Pyramid, classes: int, dropout: float) -> None:
+        super().__init__()
+        self.pyramid, width = pyramid, pyramid.out_channels
+        self.head = nn.Sequential(
+            nn.Conv2d(width, width, 3, padding=1, bias=False), nn.BatchNorm2d(width),
+            nn.ReLU(inplace=True), nn.Dropout2d(dropout), nn.Conv2d(width, classes, 1),
+        )  # fmt: skip
+
+    def forward(self, x: Tensor) -> Tensor:
+        return resized(self.head(added(self.pyramid(x))), x.shape[2])
+
+    def loss(self, x: Tensor, target: Tensor) -> Tensor:
+        """target (B, S, S) int64, 255 ignored."""
+        logits: Tensor = self(x)
+        if bool((target == IGNORE).all()):
+            return logits.sum() * 0
+        return F.cross_entropy(logits, target, ignore_index=IGNORE)
+
+
+class Masks(Places):
+    """Maps of classes; those of no training picture are ignored, as nobody could learn them."""
+
+    metrics = ("mIoU",)
+
+    def __init__(
+        self, notes: Mapping[str, Annotations], problem: Problem, size: int, options: dict[str, Any]
+    ) -> None:
+        self.notes, self.size, self.options = notes, size, options
+        shown = np.unique(notes["train"].masks(problem.train.at))
+        self.codes = np.union1d([0], shown[shown != IGNORE])  # (C,) values of masks
+        self.names = [notes["train"].classes[code] for code in self.codes]
+        self.code_of = np.full(256, IGNORE, np.uint8)
+        self.code_of[self.codes] = np.arange(len(self.codes))
+
+    def head(self, encoder: ImageEncoder) -> Head:
+        made = Pyramid(encoder, self.size, width=self.options["width"], finest=2)
+        return Segmenter(made, len(self.codes), self.options["dropout"])
+
+    def truth(self, pick: Pick) -> np.ndarray:
+        """(m, S, S) uint8 in [0, C), 255 ignored."""
+        found: np.ndarray = self.code_of[self.notes[pick.split].masks(pick.at)]
+        return found
+
+    def batch(self, pick: Pick, rng: Randomness, device: str) -> tuple[Tensor, Any]:
+        items = torch.from_numpy(np.asarray(pick.items[pick.at])).to(device)
+        windows = zoomed(rng, self.options["crop"])
+        masks = windows.masks(torch.from_numpy(self.truth(pick)).to(device))
+        return windows.pictures(items, rng), masks.long()
+
+    def predict(self, head: Head, pick: Pick, setting: Setting) -> list[Any]:
+        head.eval()
+        found: list[Any] = []
+        for part in chunks(pick):
+            items = setting.batch(part.items, part.at)
+            with torch.inference_mode(), setting.autocast():
+                logits = head(whole(len(items), items.device).pictures(items, None))
+            found += list(logits.argmax(1).to(torch.uint8).cpu().numpy())
+        return found
+
+    def score(self, predicted: list[Any], pick: Pick) -> dict[str, float]:
+        return {"mIoU": mean_iou(self.truth(pick), np.stack(predicted), len(self.codes))}
+
+
+class Segmentation(Task):
+    """Mean IoU at every budget, with a frozen and a fine-tuned encoder.
+
+    `width`: of the pyramid; `crop`: least share of the area that training pictures keep; the other
+    options: modalities/image/places/protocol.py.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        *,
+        budgets: Annotated[list[Annotated[int, Gt(0)] | Literal["all"]], MinLen(1)] = [5, 50],  # noqa: B006
+        draws: Annotated[int, Ge(2)] = 3,
+        protocols: Annotated[list[Literal["frozen", "finetune"]], MinLen(1)] = [  # noqa: B006
+            "frozen", "finetune",
+        ],
+        learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.003, 0.006],  # noqa: B006
+        scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
+            0.008, 0.02,
+        ],
+        scratch_factor: Annotated[float, Ge(1)] = 2.0,
+        epochs: Annotated[int, Gt(0)] = 60,
+        min_steps: Annotated[int, Gt(0)] = 100,
+        max_steps: Annotated[int, Gt(0)] = 160,
+        batch_size: Annotated[int, Gt(1)] = 32,
+        weight_decay: Annotated[float, Ge(0)] = 0.01,
+        evaluations: Annotated[int, Gt(0)] = 4,
+        patience: Annotated[int, Gt(0)] = 4,
+        validation: Annotated[int, Gt(0)] = 200,
+        width: Annotated[int, Gt(0)] = 64,
+        crop: Annotated[float, Gt(0), Le(1)] = 0.4,
+        dropout: Annotated[float, Ge(0), Le(0.9)] = 0.1,
+        encoder: str = "small",
+        encoder_options: dict[str, bool | int | float | str | list[int]] = {},  # noqa: B006
+    ) -> None:  # fmt: skip
+        self.options = Options(locals())
+        self.encoder, self.encoder_options = encoder, encoder_options
+        self.result: Measured | None = None
+
+    def run(
+        self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
+        tell: Tell, *, seed: int = 0, precision: str = "fp32",
+    ) -> Iterator[Row | Skipped]:  # fmt: skip
+        self.result = Measured("masks", Masks, self.options)
+        yield from measured(self.result, Budgets(start, encoder, seed, precision), splits, tell)
+
+    def show(self, folder: Any) -> None:
+        from modalities.image.places.shown import show_masks
+
+        if self.result is not None:
+            show_masks(self.result, folder / "masks.png")
