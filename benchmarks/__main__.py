@@ -11,7 +11,7 @@ from pathlib import Path
 
 import psutil
 
-from benchmarks import commands, ingest, masking, startup, training
+from benchmarks import commands, ingest, masking, pages, startup, training
 
 PAGE = Path(__file__).resolve().parents[1] / "docs" / "BENCHMARKS.md"
 TEXT = """# Benchmarks
@@ -116,7 +116,7 @@ def main() -> None:
     )  # fmt: skip
     print(page)
     if not quick:
-        PAGE.write_text(page, "utf-8")
+        pages.rewrite(PAGE, page)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
-from benchmarks import world
+from benchmarks import pages, world
 
 TARGET = world.ROOT / "docs" / "RESULTS.md"
 Rows = list[dict[str, Any]]
@@ -188,7 +188,7 @@ def main() -> None:
     else:
         with tempfile.TemporaryDirectory(prefix="gleaner-results-") as name:
             text = everything(Path(name))
-    TARGET.write_text(HEAD + text, "utf-8")
+    pages.rewrite(TARGET, HEAD + text)
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""One measurement of SimCLR training, in a process of its own: `python -m benchmarks.step JSON`.
+"""One measurement of training, in a process of its own: `python -m benchmarks.step JSON`.
 
 Prints {"rate": pictures/s, "ready": seconds until the first one that counts}. Ways: `bare` is
 forward, backward and optimiser on a resident batch; `loop` is our whole training loop from a memory
@@ -21,6 +21,8 @@ warnings.filterwarnings("ignore")
 
 DEFAULT = {
     "way": "loop",
+    "objective": "simclr",
+    "options": {},
     "encoder": "small",
     "size": 32,
     "batch": 256,
@@ -58,11 +60,14 @@ def rate(steps: Iterator[int], seconds: float) -> tuple[float, float]:
     return done / (time.perf_counter() - started), started - began
 
 
-def objective_of(name: str) -> Any:
-    from modalities.image import build_encoder
-    from modalities.image.objectives.simclr import SimCLR
+def objective_of(setting: dict[str, Any]) -> Any:
+    """The objective with its encoder, as a run of params.yaml makes it."""
+    from tasks.params import Params
+    from tasks.pretrain import construct
 
-    return SimCLR(build_encoder(name))
+    run = {key: setting[key] for key in ("objective", "encoder", "options")}
+    image = {"source": "none", "labels": "none", "runs": {"bench": run}}
+    return construct(Params.model_validate({"image": image}), "bench")
 
 
 def bare(setting: dict[str, Any]) -> Iterator[int]:
@@ -76,12 +81,14 @@ def bare(setting: dict[str, Any]) -> Iterator[int]:
     memory.keep()
 
     layout = torch.channels_last if setting["channels_last"] else torch.contiguous_format
-    objective = objective_of(setting["encoder"]).to(memory_format=layout)
-    items = torch.from_numpy(pictures(setting["size"])[: setting["batch"]])
-    rng = Randomness(torch.Generator().manual_seed(0), total=setting["batch"])
+    objective = objective_of(setting).to(memory_format=layout)
+    size = setting["batch"]
+    items = torch.from_numpy(pictures(setting["size"])[:size])
+    rng = Randomness(torch.Generator().manual_seed(0), total=size)
+    objective.begin(size)
     views = {
-        k: v.contiguous(memory_format=layout)
-        for k, v in objective.views({"items": items}, rng).items()
+        k: v.contiguous(memory_format=layout) if v.ndim == 4 else v
+        for k, v in objective.views({"items": items, "index": torch.arange(size)}, rng).items()
     }
     adam = optimizer("adamw", objective.parameters(), 1e-3, 1e-4)
     model = torch.compile(objective) if setting["compile"] else objective
@@ -109,7 +116,7 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
         items = np.load(path, mmap_mode="r")
         plan = Plan(epochs=10_000, batch_size=setting["batch"], precision=setting["precision"])
         probe = prepare(torch.from_numpy(np.array(items[:256])))
-        made = Loop(objective_of(setting["encoder"]), items, plan, Silence(), probe)
+        made = Loop(objective_of(setting), items, plan, Silence(), probe)
         checkpoints = Checkpoints("bench", "bench", Path(name))
         for batch in made.batches(workers=0):
             made.forward(batch)
@@ -119,40 +126,12 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
 
 
 def lightly(setting: dict[str, Any]) -> Iterator[int]:
-    """lightly's example of SimCLR with plain PyTorch, with our encoder in place of its ResNet."""
-    import torch
-    from lightly.loss import NTXentLoss
-    from lightly.models.modules import SimCLRProjectionHead
-    from lightly.transforms import SimCLRTransform
-    from PIL import Image
-
+    """lightly's example of the objective with plain PyTorch, with our encoder."""
+    from benchmarks.lightly_loops import LOOPS
     from modalities.image import build_encoder
 
-    class Pictures(torch.utils.data.Dataset[Any]):
-        def __init__(self) -> None:
-            self.items = pictures(setting["size"])
-            self.transform = SimCLRTransform(input_size=setting["size"])
-
-        def __len__(self) -> int:
-            return len(self.items)
-
-        def __getitem__(self, i: int) -> Any:
-            return self.transform(Image.fromarray(self.items[i]))
-
     encoder = build_encoder(setting["encoder"])
-    model = torch.nn.Sequential(encoder, SimCLRProjectionHead(encoder.dim, encoder.dim, 128))
-    data = torch.utils.data.DataLoader(
-        Pictures(), batch_size=setting["batch"], shuffle=True, drop_last=True, num_workers=2
-    )
-    criterion = NTXentLoss()
-    sgd = torch.optim.SGD(model.parameters(), lr=0.06)
-    while True:
-        for x0, x1 in data:
-            loss = criterion(model(x0), model(x1))
-            loss.backward()
-            sgd.step()
-            sgd.zero_grad()
-            yield setting["batch"]
+    return LOOPS[setting["objective"]](encoder, pictures(setting["size"]), setting["batch"])
 
 
 WAYS: dict[str, Callable[[dict[str, Any]], Iterator[int]]] = {

@@ -167,6 +167,23 @@ def export(
     out.print(str(target), markup=False)
 
 
+@app.command()
+def weights(
+    encoder: Annotated[str, typer.Argument(help="such as timm/resnet18 or resnet50")],
+    file: Annotated[Path, typer.Argument(help="where to put them, as safetensors")],
+) -> None:
+    """Download published weights, for a control: see `checkpoints` in params.yaml."""
+    target = Path.cwd() / file.expanduser()
+    if target.exists():
+        raise UserError(f"{target}: there is a file already")
+    if target.suffix != ".safetensors":
+        raise UserError(f"{target}: expected a name that ends in .safetensors")
+    from importlib import import_module
+
+    import_module("modalities.image.published").download(encoder, target)
+    out.print(str(target), markup=False)
+
+
 def _show(change: list[str]) -> None:
     colours = {"+": "green", "-": "red", "@": "cyan"}
     if not change:

@@ -56,7 +56,7 @@ def export(run: str, folder: Path) -> None:
 
 def _trained(params: Params, run: str) -> Path:
     """The folder that training left; UserError without one, or if it is damaged."""
-    params.modality_of(run)
+    params.run(run)
     folder = MODELS / run
     missing = [name for name in NEEDED if not (folder / name).is_file()]
     if missing:

@@ -10,6 +10,7 @@ STAGES = {
     "ingest": ("read a source folder", ["modality"]),
     "label": ("make free labels with an off-the-shelf tool", ["labels"]),
     "pretrain": ("train an encoder without labels", ["run"]),
+    "checkpoint": ("take published weights in place of a run", ["checkpoint"]),
     "transfer": ("measure what an encoder is good for", ["run", "task"]),
     "control": ("measure what a control is good for", ["modality", "control", "task"]),
     "report": ("draw the report", []),
@@ -39,7 +40,10 @@ def address(stage: str, values: dict[str, str]) -> str:
         return f"ingest-{names[0]}"
     if stage == "label":
         return f"label-{load().modality_of_labels(names[0])}@{names[0]}"
-    modality = values["modality"] if stage == "control" else load().modality_of(values["run"])
+    params = load()
+    modality = values["modality"] if stage == "control" else params.modality_of(names[0])
+    if stage == "transfer" and names[0] in params.section(modality).published:
+        stage = "transfer-checkpoint"
     return f"{stage}-{modality}@" + "-".join(v for k, v in values.items() if k != "modality")
 
 

@@ -24,9 +24,24 @@ def check(modality: str, section: Any, mistakes: Mistakes) -> None:
         if isinstance(chosen, dict) and isinstance(labeler := chosen.get("labeler"), str):
             find = options.method(modality, "labelers", labeler)
             mistakes.method((*keys, "labeler"), find, chosen.get("options"), (*keys, "options"))
+    _check_checkpoints(modality, part(section, "checkpoints"), runs, mistakes)
     for task, chosen in tasks.items():
         keys = (modality, "tasks", str(task))
         mistakes.method(keys, options.method(modality, "tasks", str(task)), chosen, keys)
+
+
+def _check_checkpoints(
+    modality: str, checkpoints: dict[Any, Any], runs: dict[Any, Any], mistakes: Mistakes
+) -> None:
+    for name, chosen in checkpoints.items():
+        keys = (modality, "checkpoints", str(name))
+        _check_name(keys, "checkpoint", name, mistakes)
+        if name in runs:
+            mistakes.add(keys, f"the name is taken by {modality}.runs.{name}; expected another")
+        if isinstance(chosen, dict) and isinstance(encoder := chosen.get("encoder"), str):
+            find = options.encoder(modality, encoder)
+            told = chosen.get("encoder_options")
+            mistakes.method((*keys, "encoder"), find, told, (*keys, "encoder_options"))
 
 
 def check_names(sections: Mapping[str, Any], mistakes: Mistakes) -> None:

@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, create_model
 from modalities.items import UserError
 
 ROOT = Path(__file__).resolve().parents[1] / "modalities"
+TIMM, VIT = "timm/", "vit_small_patch16_224"
 # What an option's annotation may be made of.
 NAMES: dict[str, Any] = {
     **{kind.__name__: kind for kind in (int, float, bool, str, list, tuple, dict)},
@@ -55,10 +56,13 @@ def names(modality: str, kind: str) -> tuple[str, ...]:
 
 
 def encoder(modality: str, name: str) -> Found:
-    """The encoder `name`: one of the modality's own classes, or a backbone of torchvision."""
+    """The encoder `name`: one of the modality's own, a backbone of torchvision, or timm/NAME."""
     own = _encoders(modality)
     if name in own:
         return Found("encoder", name, _model(*own[name]), tuple(own))
+    if name.startswith(TIMM):
+        found = _of_timm(modality, name)
+        return Found("encoder", name, _model(*found) if found else None, tuple(_timm()))
     path = ROOT / modality / "encoder.py"
     tree = _tree(path)
     families = next(
@@ -84,9 +88,14 @@ def mismatch(modality: str, objective: str, encoder: str) -> str | None:
     if kind in ("Encoder", "ImageEncoder"):
         return None
     fit = [name for name, (n, _) in _encoders(modality).items() if _derives(n, kind)]
+    of_timm = _of_timm(modality, encoder)
+    if of_timm and _derives(of_timm[0], kind):
+        return None
     if encoder in fit:
         return None
-    return f"objective {objective} cannot train encoder {encoder!r}; allowed: {', '.join(fit)}"
+    others = ", or a vision transformer of timm" if _of_timm(modality, f"{TIMM}{VIT}") else ""
+    allowed = f"{', '.join(fit)}{others}"
+    return f"objective {objective} cannot train encoder {encoder!r}; allowed: {allowed}"
 
 
 def needs_labels(modality: str, objective: str) -> bool:
@@ -114,6 +123,30 @@ def _torchvision() -> tuple[str, ...]:
     folder = Path(spec.submodule_search_locations[0]) / "models"
     text = "".join(p.read_text("utf-8") for p in sorted(folder.glob("*.py")))
     return tuple(re.findall(r"@register_model\(\)\n(?:@.*\n)*def (\w+)", text))
+
+
+@cache
+def _timm() -> dict[str, str]:
+    """timm's names, with their prefix, and the file of each, from its source; empty without it."""
+    spec = find_spec("timm")
+    if spec is None or not spec.submodule_search_locations:
+        return {}
+    files = sorted((Path(spec.submodule_search_locations[0]) / "models").glob("*.py"))
+    return {
+        TIMM + name: path.stem
+        for path in files
+        for name in re.findall(r"@register_model\ndef (\w+)", path.read_text("utf-8"))
+    }
+
+
+def _of_timm(modality: str, name: str) -> tuple[ast.ClassDef, Path] | None:
+    """The class that wraps a network of timm, and its file."""
+    path = ROOT / modality / "timm_backbones.py"
+    if name not in _timm() or not path.exists():
+        return None
+    wanted = "TimmViT" if _timm()[name] in ("vision_transformer", "deit") else "TimmBackbone"
+    found = [n for n in _tree(path).body if isinstance(n, ast.ClassDef) and n.name == wanted]
+    return found[0], path
 
 
 @cache

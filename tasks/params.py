@@ -60,8 +60,9 @@ class Params(Strict):
         return found
 
     def modality_of(self, run: str) -> str:
-        """The modality that a run belongs to."""
-        return self._owner("run", run, {m: self.section(m).runs for m in MODALITIES})
+        """The modality that a run, or a checkpoint in its place, belongs to."""
+        sections = {m: self.section(m) for m in MODALITIES}
+        return self._owner("run", run, {m: {**s.runs, **s.published} for m, s in sections.items()})
 
     def modality_of_labels(self, name: str) -> str:
         """The modality that a set of free labels belongs to."""
@@ -75,7 +76,10 @@ class Params(Strict):
         return known[name]
 
     def run(self, name: str) -> Run:
-        return self.section(self.modality_of(name)).runs[name]
+        runs = self.section(self.modality_of(name)).runs
+        if name not in runs:
+            raise UserError(f"{PARAMS}: {name!r} are published weights, not a run")
+        return runs[name]
 
 
 def load(path: Path = PARAMS) -> Params:

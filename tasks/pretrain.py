@@ -45,8 +45,8 @@ def pretrain(params: Params, tell: Channel, *, run: str) -> None:
 def _refuse(params: Params, run: str) -> None:
     """What can be known to be impossible before torch is imported."""
     modality = params.modality_of(run)
-    counts = dataset.meta(Path("data") / modality)["counts"].get("train", {})
-    found, size = sum(counts.values()), params.run(run).batch_size
+    size = params.run(run).batch_size
+    found = sum(dataset.meta(Path("data") / modality)["counts"].get("train", {}).values())
     if size > found:
         raise UserError(
             f"params.yaml: {modality}.runs.{run}.batch_size: {size} is above the number of "

@@ -31,7 +31,7 @@ class Place:
 
 
 def places(params: Params) -> list[Place]:
-    """Every result that params.yaml asks for, in its order: runs, then controls."""
+    """Every result that params.yaml asks for, in its order: runs, published weights, controls."""
     found = []
     for modality in MODALITIES:
         section = params.section(modality)
@@ -40,6 +40,11 @@ def places(params: Params) -> list[Place]:
                 stage = f"transfer-{modality}@{run}-{task}"
                 folder = Path("results") / run / task
                 found.append(Place(modality, run, made.objective, task, folder, stage))
+            for name in section.published:
+                stage = f"transfer-checkpoint-{modality}@{name}-{task}"
+                found.append(
+                    Place(modality, name, None, task, Path("results") / name / task, stage)
+                )
             for control in section.controls:
                 stage = f"control-{modality}@{control}-{task}"
                 folder = Path("results") / f"{modality}-{control}" / task

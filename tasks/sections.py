@@ -85,6 +85,14 @@ class LabelerChoice(Strict):
     options: dict[str, Any] = {}
 
 
+class Checkpoint(Strict):
+    """Published weights, measured as a run is: a control."""
+
+    encoder: str
+    file: str  # safetensors, or a state dict as torch saves it
+    encoder_options: dict[str, Any] = {}
+
+
 class Section(Strict):
     """A modality: where its items are, what is learnt from them, what that is measured by."""
 
@@ -97,6 +105,11 @@ class Section(Strict):
     @property
     def choices(self) -> Mapping[str, LabelerChoice]:
         """The labelers, where a modality has them."""
+        return {}
+
+    @property
+    def published(self) -> Mapping[str, Checkpoint]:
+        """The published weights, where a modality can read them."""
         return {}
 
 
@@ -117,6 +130,11 @@ class Image(Section):
     size: Annotated[int, Ge(8), Le(1024)] = 32
     runs: dict[str, Run] = {}
     controls: list[Literal["scratch", "random", "majority", "histogram", "pixels"]] = []
+    checkpoints: dict[str, Checkpoint] = {}
+
+    @property
+    def published(self) -> Mapping[str, Checkpoint]:
+        return self.checkpoints
 
     @field_validator("source")
     @classmethod

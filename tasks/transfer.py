@@ -81,20 +81,21 @@ def _config(folder: Path) -> dict[str, Any]:
 
 
 def _task(params: Params, modality: str, task: str) -> Any:
-    """The task as params.yaml has it; its file's one class that is a Task."""
-    from modalities.base import Task
-
+    """The task as params.yaml has it."""
     chosen = getattr(params, modality).tasks
     if task not in chosen:
         raise UserError(f"params.yaml: {modality}.tasks: no task {task!r}; there: {list(chosen)}")
+    return kind(modality, task)(**chosen[task])
+
+
+def kind(modality: str, task: str) -> Any:
+    """The class of a task: its file's one class that is a Task."""
+    from modalities.base import Task
+
     module = importlib.import_module(f"modalities.{modality}.tasks.{task}")
-    kinds = [
-        kind
-        for kind in vars(module).values()
-        if isinstance(kind, type) and Task in kind.__mro__[1:]
-    ]
+    kinds = [k for k in vars(module).values() if isinstance(k, type) and Task in k.__mro__[1:]]
     assert len(kinds) == 1, f"{module.__name__}: expected one Task"
-    return kinds[0](**chosen[task])
+    return kinds[0]
 
 
 def _stage(

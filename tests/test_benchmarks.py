@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from benchmarks import masking, step, training
+from benchmarks import masking, objectives, pages, step, training
 
 TINY = {"size": 32, "batch": 8, "threads": 1, "seconds": 0.2}
 
@@ -33,3 +33,40 @@ def test_masking_has_a_table() -> None:
     table = masking.main(1, (16,), width=32, depth=1, heads=2)
     assert len(table.splitlines()) == 4
     assert "16 px, bf16" in table
+
+
+@pytest.mark.parametrize("objective", ["jigsaw", "contrastive", "mae"])
+@pytest.mark.parametrize("way", ["bare", "loop"])
+def test_every_objective_has_a_rate(objective: str, way: str) -> None:
+    setting = step.DEFAULT | TINY | {"objective": objective, "way": way}
+    if objective == "mae":
+        setting["encoder"] = "vit"
+    found, _ = step.rate(step.WAYS[way](setting), 0.1)
+    assert math.isfinite(found) and found > 0
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(find_spec("lightly") is None, reason="needs pip install -e .[bench]")
+@pytest.mark.parametrize("objective", ["moco_v2", "byol", "mae"])
+def test_lightly_has_an_equivalent(objective: str) -> None:
+    encoder = "vit" if objective == "mae" else "small"
+    setting = TINY | {"objective": objective, "encoder": encoder, "batch": 16}
+    found = training.result(training.start(way="lightly", **setting))
+    assert math.isfinite(found["rate"]) and found["rate"] > 0
+
+
+def test_the_encoder_side_of_masking_has_a_table() -> None:
+    table = objectives.masked(1, (16,), width=32, depth=1, heads=2)
+    assert "16 px, bf16" in table and len(table.splitlines()) == 4
+    assert set(objectives.names()) >= {"rotation", "mae", "simclr"}
+
+
+PAGE = "# Title\n\nWords.\n\n## One\n\nfirst\n\n## Two\n\nsecond\n"
+
+
+def test_a_section_takes_its_place() -> None:
+    assert pages.put(PAGE, "\n## Two\n\nnew\n") == PAGE.replace("second", "new")
+    assert pages.put(PAGE, "## Three\n\nthird") == PAGE + "\n## Three\n\nthird\n"
+    new = "# Title\n\nOther words.\n\n## One\n\nagain\n"
+    assert pages.keep(PAGE, new) == new + "\n## Two\n\nsecond\n"
+    assert pages.keep(PAGE, PAGE) == PAGE

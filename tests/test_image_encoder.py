@@ -70,3 +70,17 @@ def test_gradients_on_tiny_maps_are_right_and_the_same(size: tuple[int, int]) ->
     found = [gradient(low=True) for _ in range(5)]
     assert all(torch.equal(one, found[0]) for one in found)
     assert (found[0] - right).norm() < 0.02 * right.norm()
+
+
+@pytest.mark.parametrize("name", ["resnet18", "timm/resnet18", "timm/regnety_002"])
+def test_networks_of_libraries_are_right_on_tiny_maps_too(name: str) -> None:
+    """The same numbers as theirs where maps are wide, and our convolution where they are not."""
+    encoder = build(name).eval()
+    convolutions = [m for m in encoder.modules() if isinstance(m, torch.nn.Conv2d)]
+    assert convolutions and all(isinstance(m, Conv) for m in convolutions)
+    x = torch.randn(2, 3, 8, 8)
+    with torch.inference_mode():
+        found = encoder(x)
+        for conv in convolutions:
+            conv.__class__ = torch.nn.Conv2d
+        torch.testing.assert_close(found, encoder(x), rtol=1e-4, atol=1e-4)

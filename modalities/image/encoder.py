@@ -1,4 +1,4 @@
-"""Networks that turn pictures into features, by name: `small`, `vit`, any backbone of torchvision.
+"""Networks that turn pictures into features, by name: `small`, `vit`, torchvision's, `timm/NAME`.
 
 Shapes: B batch, H W height and width of the picture, C_i h_i w_i of stage i's feature map,
 D = C of the last stage, N = h w of the last stage.
@@ -99,9 +99,19 @@ class Conv(nn.Conv2d):
     """
 
     def forward(self, x: Tensor) -> Tensor:
-        if x.shape[3] > 1 or self.kernel_size != (3, 3):
+        usual = (self.kernel_size, self.padding, self.dilation) == ((3, 3), (1, 1), (1, 1))
+        if x.shape[3] > 1 or not usual:
             return super().forward(x)
-        return nn.functional.conv2d(x, self.weight[..., 1:2], None, self.stride, (1, 0))
+        weight = self.weight[..., 1:2]
+        return nn.functional.conv2d(x, weight, self.bias, self.stride, (1, 0), groups=self.groups)
+
+
+def careful(model: nn.Module) -> nn.Module:
+    """A network of another library, in place, with convolutions that are right on narrow maps."""
+    for each in model.modules():
+        if type(each) is nn.Conv2d:
+            each.__class__ = Conv
+    return model
 
 
 def _block(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]:
@@ -122,13 +132,17 @@ class Backbone(ImageEncoder):
         super().__init__()
         from torchvision.models import get_model
 
-        model = get_model(name, weights=None)
+        model = careful(get_model(name, weights=None))
         if stem == "small":
             if not hasattr(model, "maxpool") or not isinstance(model.conv1, nn.Conv2d):
                 raise UserError(f"encoder {name}: `stem: small` is for the ResNet family only")
             model.conv1 = nn.Conv2d(3, model.conv1.out_channels, 3, padding=1, bias=False)
             model.maxpool = nn.Identity()
+        names = {id(value): key for key, value in model.state_dict(keep_vars=True).items()}
         self.stages = nn.ModuleList(_stages(model))
+        self.native: dict[str, str] = {  # our names of tensors -> torchvision's
+            key: names[id(value)] for key, value in self.state_dict(keep_vars=True).items()
+        }
         self.dim = _width(self)
 
 
@@ -157,10 +171,27 @@ FAMILIES = (
 
 
 def known() -> list[str]:
-    """All names that `build` knows. Imports torchvision."""
+    """All names that `build` knows but for those of timm. Imports torchvision."""
     from torchvision import models
 
     return [*_own(), *(n for n in models.list_models(models) if n.startswith(FAMILIES))]
+
+
+def body_of(name: str) -> Callable[..., ImageEncoder]:
+    """The class of an encoder; UserError for a name that does not exist."""
+    own = _own()
+    if name in own:
+        return own[name]
+    timm = name.startswith("timm/")
+    if timm:
+        from modalities.image import timm_backbones
+    names = timm_backbones.names() if timm else known()
+    if name not in names:
+        raise UserError(f"unknown encoder {name!r}{_nearest(name, names)}")
+    if not timm:
+        return Backbone
+    patched = name in timm_backbones.transformers()
+    return timm_backbones.TimmViT if patched else timm_backbones.TimmBackbone
 
 
 def _own() -> dict[str, Callable[..., ImageEncoder]]:
@@ -171,18 +202,13 @@ def _own() -> dict[str, Callable[..., ImageEncoder]]:
 
 def build(name: str, **options: Any) -> ImageEncoder:
     """A new encoder with random weights; UserError for a name or an option that does not exist."""
-    own = _own()
-    body = own.get(name, Backbone)
-    if name not in own:
-        names = known()
-        if name not in names:
-            raise UserError(f"unknown encoder {name!r}{_nearest(name, names)}")
+    body = body_of(name)
     kinds = inspect.signature(body).parameters
     allowed = [key for key, p in kinds.items() if p.kind is p.KEYWORD_ONLY]
     for key in options:
         if key not in allowed:
             raise UserError(f"encoder {name}: unknown option {key!r}{_nearest(key, allowed)}")
-    return body(**_checked(name, options)) if name in own else body(name, **options)
+    return body(**_checked(name, options)) if name in _own() else body(name, **options)
 
 
 def _checked(name: str, options: dict[str, Any]) -> dict[str, Any]:

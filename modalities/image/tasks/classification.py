@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-import numpy as np
 import torch
 from annotated_types import Ge, Gt, Le, MinLen
 
@@ -13,20 +12,8 @@ from modalities.common.finetune import FineTuning, Recipe
 from modalities.common.frozen import FrozenFeatures, Setting
 from modalities.common.knn import Majority, NearestItem, Neighbours
 from modalities.common.linear import LinearProbe
-from modalities.common.problem import Method, Pick, Problem
-
-BINS = 4  # per colour channel
-
-
-def histogram(pick: Pick, draw: int = 0) -> np.ndarray:
-    """Share of the pixels in each of 4 x 4 x 4 colours, square-rooted; (m, 64) float32."""
-    del draw
-    found = np.zeros((len(pick), BINS**3), dtype=np.float32)
-    for i, at in enumerate(pick.at):
-        bins = np.asarray(pick.items[at]).astype(np.int64) * BINS // 256  # (H, W, 3)
-        codes = (bins @ np.array([BINS * BINS, BINS, 1])).ravel()
-        found[i] = np.bincount(codes, minlength=BINS**3) / codes.size
-    return np.sqrt(found)
+from modalities.common.problem import Method, Problem
+from modalities.image.raw import histogram
 
 
 class Classification(Task):

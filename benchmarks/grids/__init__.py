@@ -1,0 +1,1 @@
+"""Experiments on small pictures, a grid of short runs each: `python -m benchmarks.grids NAME`."""

@@ -1,0 +1,127 @@
+"""Every objective's training speed, and what masking saves: a section of docs/BENCHMARKS.md.
+
+    python -m benchmarks.objectives [--quick]
+
+About eight minutes on a quiet machine. `--quick` tries two objectives and prints the section
+without keeping it.
+"""
+
+import argparse
+import time
+from collections.abc import Sequence
+from importlib.util import find_spec
+from statistics import median
+from typing import Any
+
+import torch
+
+from benchmarks import pages
+from benchmarks.__main__ import PAGE, machine
+from benchmarks.lightly_loops import LOOPS
+from benchmarks.masking import Everything
+from benchmarks.training import ROOT, result, start
+from modalities.common.masking import divide
+from modalities.image.vit import ViT
+
+SECONDS = 2.5  # of each measurement, after its first steps
+BATCH = 256
+ENCODERS = ("small", "resnet18")
+PATCHED = {"mae": ("vit",)}  # objectives that need an encoder made of patches
+OPTIONS: dict[str, dict[str, Any]] = {  # where the published ones do not fit 32 px or a CPU
+    "moco_v1": {"queue": 4096}, "moco_v2": {"queue": 4096}, "byol": {"hidden": 1024},
+}  # fmt: skip
+SECTION = """
+## Every objective
+
+`python -m benchmarks.objectives`. 32 px, batch {batch}, both cores for everybody, bf16; lightly as
+its documentation shows it, in float32, with two loading workers. *Share*: what the full loop
+(reading, views, step, losses, curves, checkpoints) reaches of the bare step on a batch in memory
+(aim 0.9). *Factor*: our loop against lightly's (aim 3). {conditions}
+
+{speed}
+
+MAE's encoder alone, forward and backward, CPU time with one thread, batch 64, the vit of
+`params.yaml` with patch 4, 75 % of the patches masked (aim 3):
+
+{masked}
+"""
+
+
+def names() -> list[str]:
+    """All objectives that learn from pictures alone."""
+    folder = ROOT / "modalities" / "image" / "objectives"
+    return sorted(p.stem for p in folder.glob("[a-z]*.py"))
+
+
+def speed(objectives: Sequence[str], seconds: float = SECONDS) -> str:
+    """The table, in Markdown; without lightly installed its columns are empty."""
+    lines = [
+        "| objective | encoder | bare step, pictures/s | our loop | share | lightly | factor |",
+        "|---|---|---:|---:|---:|---:|---:|",
+    ]
+    for objective in objectives:
+        for encoder in PATCHED.get(objective, ENCODERS):
+            there = objective in LOOPS and find_spec("lightly") is not None
+            setting = {
+                "objective": objective, "encoder": encoder, "size": 32, "batch": BATCH,
+                "options": OPTIONS.get(objective, {}), "seconds": seconds,
+            }  # fmt: skip
+            found = {
+                way: result(start(way=way, **setting))["rate"]
+                for way in ("bare", "loop", *(("lightly",) if there else ()))
+            }
+            cells = [f"{found['bare']:.0f}", f"{found['loop']:.0f}",
+                     f"**{found['loop'] / found['bare']:.2f}**"]  # fmt: skip
+            cells += [f"{found['lightly']:.0f}", f"**{found['loop'] / found['lightly']:.1f}**"] \
+                if there else ["-", "-"]  # fmt: skip
+            lines.append(f"| {objective} | {encoder} | {' | '.join(cells)} |")
+            print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def encoding(encoder: ViT, size: int, precision: str, steps: int) -> float:
+    """CPU seconds of the encoder's forward and backward pass with 75 % masked; the median."""
+    x = torch.randn(64, 3, size, size)
+    visible, _ = divide(torch.rand(64, (size // encoder.patch) ** 2), 0.75)
+    taken = []
+    for _ in range(steps + 1):
+        started = time.process_time()
+        with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
+            found = encoder.tokens(x, visible)
+        found.float().square().mean().backward()  # type: ignore[no-untyped-call]
+        taken.append(time.process_time() - started)
+    return median(taken[1:])
+
+
+def masked(steps: int = 5, sizes: Sequence[int] = (32, 64), **shape: Any) -> str:
+    """The table, in Markdown: the encoder with the visible patches, and with all of them."""
+    torch.set_num_threads(1)
+    lines = ["| | visible patches only, ms | all patches, ms | factor |", "|---|---:|---:|---:|"]
+    for size in sizes:
+        for precision in ("bf16", "fp32"):
+            only = encoding(ViT(**shape), size, precision, steps)
+            every = encoding(Everything(**shape), size, precision, steps)
+            cells = f"{1000 * only:.0f} | {1000 * every:.0f} | **{every / only:.1f}**"
+            lines.append(f"| {size} px, {precision} | {cells} |")
+            print(lines[-1], flush=True)
+    return "\n".join(lines)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.objectives", description=__doc__)
+    parser.add_argument("--quick", action="store_true", help="only try that every part runs")
+    parser.add_argument("--note", default="", help="a sentence on the conditions, for the page")
+    told = parser.parse_args()
+    if told.quick:
+        table, saved = speed(["mae", "rotation"], 0.3), masked(1, (32,))
+    else:
+        table, saved = speed(names()), masked()
+    conditions = f"Machine: {machine()}. {told.note}".strip()
+    section = SECTION.format(batch=BATCH, speed=table, masked=saved, conditions=conditions)
+    print(section)
+    if not told.quick:
+        pages.write(PAGE, section)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,117 @@
+"""Few-shot learning with a pretext task beside it: see modalities/common/few_shot.py."""
+
+import inspect
+from collections.abc import Iterator, Mapping
+from importlib import import_module
+from typing import Annotated, Any, Literal
+
+import torch
+from annotated_types import Ge, Gt, Le, MinLen
+
+from modalities.base import (
+    Encoder,
+    EncoderFactory,
+    Labelled,
+    Objective,
+    Row,
+    Skipped,
+    Task,
+    Tell,
+    UserError,
+)
+from modalities.common.auxiliary import Schedule
+from modalities.common.few_shot import Episodes, Features, Study
+from modalities.common.frozen import Setting
+from modalities.image.raw import alike, histogram, pixels
+
+RAW: dict[str, Features] = {  # controls without an encoder
+    "majority": lambda _, __, pick: alike(pick),
+    "histogram": lambda _, __, pick: histogram(pick),
+    "pixels": lambda _, __, pick: pixels(pick),
+}
+
+
+class FewShot(Task):
+    """N-way K-shot episodes over held-out classes, after training with (1-w) L_sup + w L_ssl.
+
+    Su, Maji, Hariharan, "When Does Self-supervision Improve Few-shot Learning?", ECCV 2020,
+    arXiv:1910.03560. In each draw `novel` classes are held out. The encoder is trained on labelled
+    pictures of the others: `head: prototypical` in episodes (Snell et al. 2017, arXiv:1703.05175),
+    `cosine` as a classifier of all of them by cosine (Chen et al. 2019, arXiv:1904.04232); for each
+    of `weights`, w, with the `pretext` task beside it, on these pictures and up to `unlabelled`
+    unlabelled ones (-1: all of them; these may show any class). The unlabelled come from another
+    domain where the data's do. Then `episodes` of `way` classes and `shots` pictures of each, drawn
+    from the test split's held-out classes, are classified by the nearest prototype.
+
+    `options`: of the pretext task; `steps`: of training, 0: the encoder as it is; `learning_rate`,
+    `scratch_learning_rate`: from pretrained and from random weights. Nothing is chosen afterwards,
+    so no validation split is needed.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        *,
+        way: Annotated[int, Gt(1)] = 5,
+        shots: Annotated[list[Annotated[int, Gt(0)]], MinLen(1)] = [1, 5],  # noqa: B006
+        queries: Annotated[int, Gt(0)] = 15,
+        episodes: Annotated[int, Gt(0)] = 200,
+        novel: Annotated[int, Gt(1)] = 5,
+        draws: Annotated[int, Ge(2)] = 3,
+        head: Literal["prototypical", "cosine"] = "prototypical",
+        pretext: Literal["rotation", "jigsaw"] = "rotation",
+        options: dict[str, bool | int | float | str] = {},  # noqa: B006
+        weights: Annotated[list[Annotated[float, Ge(0), Le(1)]], MinLen(1)] = [0.0, 0.3, 0.5],  # noqa: B006
+        unlabelled: Annotated[int, Ge(-1)] = 0,
+        steps: Annotated[int, Ge(0)] = 300,
+        batch_size: Annotated[int, Gt(1)] = 64,
+        learning_rate: Annotated[float, Gt(0)] = 0.003,
+        scratch_learning_rate: Annotated[float, Gt(0)] = 0.01,
+        weight_decay: Annotated[float, Ge(0)] = 0.01,
+        encoder: str = "small",
+        encoder_options: dict[str, bool | int | float | str | list[int]] = {},  # noqa: B006
+    ) -> None:
+        self.episodes = Episodes(way, shots, queries, episodes, novel, draws)
+        self.fixed: dict[str, Any] = {
+            "head": head, "shots": max(shots), "unlabelled": unlabelled, "steps": steps,
+            "batch_size": batch_size, "weight_decay": weight_decay,
+        }  # fmt: skip
+        self.rates = {"pretrained": learning_rate, "scratch": scratch_learning_rate}
+        self.pretext, self.options = pretext, options
+        self.weights = weights if steps else [None]
+        self.encoder, self.encoder_options = encoder, encoder_options
+        self._auxiliary(self._fresh())  # mistaken options are known before anything runs
+
+    def run(
+        self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
+        tell: Tell, *, seed: int = 0, precision: str = "fp32",
+    ) -> Iterator[Row | Skipped]:  # fmt: skip
+        from modalities.image.views import augment, prepare
+
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        setting = Setting(prepare, augment, precision, device)
+        schedule = Schedule(**self.fixed, learning_rate=self.rates.get(start, 0.0))
+        study = Study(self.episodes, schedule, setting, self._auxiliary, seed)
+        features = RAW.get(start) or study.trained(encoder or self._fresh)
+        weights = self.weights if start in self.rates else [None]
+        name = start if start in RAW else "prototypes"
+        return study.rows(features, weights, splits, name, tell)
+
+    def _fresh(self) -> Encoder:
+        from modalities.image.encoder import build
+
+        return build(self.encoder, **self.encoder_options)
+
+    def _auxiliary(self, encoder: Encoder) -> Objective:
+        """The pretext task on an encoder, with a head of its own."""
+        module = import_module(f"modalities.image.objectives.{self.pretext}")
+        kinds = [k for k in vars(module).values() if isinstance(k, type)
+                 and issubclass(k, Objective) and k.__module__ == module.__name__]  # fmt: skip
+        known = [p.name for p in inspect.signature(kinds[0]).parameters.values()
+                 if p.kind is p.KEYWORD_ONLY]  # fmt: skip
+        for key in self.options:
+            if key not in known:
+                raise UserError(
+                    f"few_shot: {self.pretext} has no option {key!r}; it has {', '.join(known)}"
+                )
+        made: Objective = kinds[0](encoder, **self.options)
+        return made
