@@ -47,12 +47,24 @@ class PlayroomImage(Strict):
         return value
 
 
+class PlayroomShape(Strict):
+    """How many shapes a category gets, the points on each, and how they are turned."""
+
+    labelled: Positive = 20
+    unlabelled: Natural = 20
+    val: Positive = 6
+    test: Positive = 20
+    points: Annotated[int, Ge(64), Le(65536)] = 1024
+    pose: Literal["upright", "turned", "tumbled"] = "tumbled"
+
+
 class Playroom(Strict):
     """The generated world: what to make of it."""
 
     make: list[str] = []
     seed: Natural = 0
     image: PlayroomImage = PlayroomImage()
+    shape: PlayroomShape = PlayroomShape()
 
 
 class Run(Strict):
@@ -124,3 +136,9 @@ class Image(Section):
         if value.startswith("torchvision:"):  # DVC wants a path: the command puts one here
             raise ValueError(f"expected a folder; type `glean data image {value}`")
         return value
+
+class Shape(TaughtSection):
+    """3D shapes."""
+
+    points: Annotated[int, Ge(64), Le(65536)] = 1024  # per shape
+    controls: list[Literal["scratch", "random", "majority"]] = []
