@@ -55,7 +55,7 @@ class Params(Strict):
     training: Training = Training()
     machine: Machine = Machine()
     image: Image
-    shape: Shape
+    shape: Shape = Shape(source="raw/playroom/shape", labels="raw/playroom/shape")
     report: Report = Field(default_factory=Report)
 
     def section(self, modality: str) -> Section:
