@@ -14,12 +14,13 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
+from modalities.shape import partnet
+from modalities.shape.suffixes import CLOUDS
+
 Floats: TypeAlias = NDArray[np.float64]
 Ints: TypeAlias = NDArray[np.int64]
 
 logging.getLogger("trimesh").addHandler(logging.NullHandler())
-CLOUDS = frozenset((".txt", ".pts", ".xyz", ".npy"))
-MESHES = frozenset((".obj", ".off", ".stl", ".ply", ".glb", ".gltf", ".3mf"))
 LARGE = 2_000_000_000  # bytes: more are never opened
 JUDGED = 500_000  # faces: of larger meshes nobody asks whether they are inside out
 PARTS = 65_536  # a part's number is below
@@ -40,6 +41,8 @@ class Mesh(NamedTuple):
 
 def load(path: Path) -> Mesh | Floats:
     """The mesh of a file, its scene flattened; or, of a file of points only, rows as `cloud`."""
+    if partnet.MEMBER in path.name or path.suffix == ".h5":
+        return completed(partnet.rows(path))
     size = path.stat().st_size
     if size == 0:
         raise ValueError("empty file")

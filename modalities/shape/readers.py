@@ -15,7 +15,7 @@ import numpy as np
 import trimesh
 from numpy.typing import NDArray
 
-from modalities.shape import meshes
+from modalities.shape import meshes, partnet
 from modalities.shape.layouts import count, describe, find
 from modalities.shape.meshes import Floats, Mesh
 from modalities.shape.pictures import thumbnails
@@ -23,7 +23,8 @@ from modalities.shape.pictures import thumbnails
 __all__ = ["count", "describe", "find", "read", "thumbnails"]
 
 # Part of the key of cached items, as this file's text is.
-LIBRARY = f"trimesh {trimesh.__version__} {zlib.crc32(Path(meshes.__file__).read_bytes()):x}"
+_CODE = b"".join(Path(module.__file__).read_bytes() for module in (meshes, partnet))
+LIBRARY = f"trimesh {trimesh.__version__} {zlib.crc32(_CODE):x}"
 
 
 class Frame(NamedTuple):
