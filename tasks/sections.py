@@ -50,6 +50,9 @@ class PlayroomImage(Strict):
 class PlayroomShape(Strict):
     """How many shapes a category gets, the points on each, and how they are turned."""
 
+    categories: Annotated[
+        list[Literal["chair", "dog", "lamp", "mug", "plane", "table", "truck", "vase"]], MinLen(1)
+    ] = ["chair", "dog", "lamp", "plane", "truck", "vase"]
     labelled: Positive = 20
     unlabelled: Natural = 20
     val: Positive = 6

@@ -66,8 +66,9 @@ class Job:
 def plan(options: PlayroomShape, seed: int) -> list[Job]:
     """All shapes; among the unlabelled ones neither name nor place tells a category."""
     jobs = []
+    chosen = [kind for kind in kinds() if kind.name in options.categories]
     for split in SPLITS:
-        who = [(kind, n) for kind in kinds() for n in range(getattr(options, split))]
+        who = [(kind, n) for kind in chosen for n in range(getattr(options, split))]
         order = np.random.default_rng([seed, 3, SPLITS.index(split)]).permutation(len(who))
         for place, at in enumerate(order):
             folder = "unlabelled" if split == "unlabelled" else synset(who[at][0])
@@ -127,15 +128,16 @@ def make(params: Params, tell: Channel) -> None:
         for made in _made(jobs, params, folder.absolute()):
             done += made
             tell.progress(done / len(jobs), f"{done} of {len(jobs)} shapes")
-        _describe(jobs, folder)
+        _describe(jobs, params.playroom.shape.categories, folder)
         counts = {split: sum(job.split == split for job in jobs) for split in SPLITS}
-        write_json(folder / "metrics.json", {"categories": len(kinds()), "shapes": counts})
+        categories = len(params.playroom.shape.categories)
+        write_json(folder / "metrics.json", {"categories": categories, "shapes": counts})
     tell.metrics(counts)
 
 
-def _describe(jobs: list[Job], folder: Path) -> None:
+def _describe(jobs: list[Job], chosen: list[Any], folder: Path) -> None:
     """The files that say what lies where."""
-    lines = [f"{kind.name}\t{synset(kind)}\n" for kind in kinds()]
+    lines = [f"{kind.name}\t{synset(kind)}\n" for kind in kinds() if kind.name in chosen]
     (folder / "synsetoffset2category.txt").write_text("".join(lines), "utf-8")
     (folder / "train_test_split").mkdir()
     for split, name in (("labelled", "train"), ("val", "val"), ("test", "test")):
@@ -143,6 +145,7 @@ def _describe(jobs: list[Job], folder: Path) -> None:
         path = folder / "train_test_split" / f"shuffled_{name}_file_list.json"
         path.write_text(json.dumps(entries) + "\n", "utf-8")
     names: dict[str, Any] = {
-        kind: {str(code): part for part, code in own.items()} for kind, own in codes().items()
-    }
+        kind: {str(code): part for part, code in own.items()}
+        for kind, own in codes().items() if kind in chosen
+    }  # fmt: skip
     write_json(folder / "parts.json", names)
