@@ -58,8 +58,9 @@ def load(path: Path) -> Mesh | Floats:
         text = str(error).split("\n", maxsplit=1)[0][:100] or type(error).__name__
         raise ValueError(f"truncated or damaged: {text}") from None
     if not meshes:
-        if not points:
-            raise ValueError("no faces and no points")
+        # An obj of vertices only is one that was cut off; other formats say how much they hold.
+        if not points or path.suffix.lower() == ".obj":
+            raise ValueError("no faces")
         return completed(np.concatenate(points))
     usable = [_upright(sane(vertices, faces)) for vertices, faces in meshes if len(faces)]
     if not usable:
