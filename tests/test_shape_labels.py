@@ -70,10 +70,10 @@ def test_neighbours_are_merged_while_that_adds_little() -> None:
 
 def test_every_point_gets_the_piece_below_it() -> None:
     pieces = [box_hull(0, 1), box_hull(1, 2)]
-    points = np.array([[0.5, 0.5, 1], [1.5, 0.5, 1], [1.5, 0.5, 3]])
+    points = np.array([[0.5, 0.5, 1], [1.5, 0.5, 1], [2.5, 0.5, 1]])
     which, outside = hulls.assign(pieces, points, np.tile((0, 0, 1.0), (3, 1)))
     assert which.tolist() == [0, 1, 1]
-    np.testing.assert_allclose(outside, [0, 0, 1.99], atol=1e-9)
+    np.testing.assert_allclose(outside, [0, 0, 0.5], atol=1e-9)
     assert hulls.numbered(np.array([7, 3, 3, 9, 3, 9])).tolist() == [2, 0, 0, 1, 0, 1]
 
 
@@ -304,15 +304,15 @@ def test_separate_bodies_would_tell_the_parts(tmp_path: Path) -> None:
         toy = chair.make(np.random.default_rng(seed))
         for name, body in (("apart", apart(toy)), ("union", union(toy))):
             scores[name].append(_connected(body))
-    assert np.mean(scores["apart"]) > 0.75
-    assert np.mean(scores["union"]) < 0.3
+    assert np.mean(scores["apart"]) == 1
+    assert np.mean(scores["union"]) < 0.7
 
 
 def _connected(body: Body) -> float:
-    """The mutual information of parts and connected components, over faces."""
+    """The purity of connected components, over faces."""
     mesh = trimesh.Trimesh(body.vertices, body.faces, process=False)
     mesh.merge_vertices()
     label = trimesh.graph.connected_component_labels(mesh.face_adjacency, len(mesh.faces))
     score = purity(np.asarray(label), body.part)
     assert score is not None
-    return score[1]
+    return score[0]
