@@ -144,4 +144,5 @@ class Shape(TaughtSection):
     """3D shapes."""
 
     points: Annotated[int, Ge(64), Le(65536)] = 1024  # per shape
-    controls: list[Literal["scratch", "random", "majority"]] = []
+    controls: list[Literal["scratch", "random", "joint", "majority"]] = []
+    joint: str = "none"  # the labeler whose free labels the control `joint` learns from

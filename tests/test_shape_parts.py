@@ -1,13 +1,14 @@
 """Part segmentation: the mIoU as ShapeNetPart has it, and what the task does with few shapes."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
 
-from modalities.base import Labelled, Row, Skipped
+from modalities.base import Labelled, Row, Skipped, UserError
 from modalities.common.finetune import Recipe
 from modalities.common.problem import Pick, problem
 from modalities.shape.encoder import build
@@ -178,6 +179,19 @@ def test_joint_training_moves_the_encoder_by_both_losses(splits: dict[str, Label
     fit(model, whole.train, whole.val, setting, 0.01, 0)
     assert len(seen) == 8, "one step on pieces for each supervised one"
     assert np.mean(seen[-3:]) < np.mean(seen[:3])
+
+
+def test_the_control_joint_needs_and_uses_free_labels(splits: dict[str, Labelled]) -> None:
+    with pytest.raises(UserError, match="needs free labels"):
+        rows(quick(), "joint", splits)
+    train = splits["train"]
+    free = train.items[..., 6].astype(np.int32)
+    task = quick(points=48, min_steps=8, max_steps=8)
+    one, two = (
+        rows(task, start, {**splits, "train": replace(train, free=free)})[0].values
+        for start in ("joint", "scratch")
+    )
+    assert one != two
 
 
 def test_shapes_are_classified(splits: dict[str, Labelled]) -> None:

@@ -6,16 +6,18 @@ are predicted once. Two rows each: the instance and the category mean of the mIo
 """
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
 from annotated_types import Ge, Gt, MinLen
 
-from modalities.base import EncoderFactory, Labelled, Row, Skipped, Task, Tell
+from modalities.base import EncoderFactory, Labelled, Row, Skipped, Task, Tell, UserError
 from modalities.common.classification import Meter, obstacle
 from modalities.common.finetune import Recipe
 from modalities.common.problem import Pick, Problem, draw_labels, problem, seed_of
+from modalities.shape.joint import Joint
 from modalities.shape.miou import Catalogue, means
 from modalities.shape.segmentation import Segmenter, Setting, Trial, fit, scores
 from modalities.shape.views import Change
@@ -27,7 +29,9 @@ class Parts(Task):
     """Fine-tuning, and a head on frozen features, at every budget.
 
     Starts: a pretrained encoder; `scratch`, whose steps are `scratch_factor` times as many;
-    `random`, frozen only. `turn`: how shapes are turned while training, for all starts alike.
+    `random`, frozen only; `joint`: from random weights, each step followed by one of the convexity
+    loss on all training shapes, `joint_weight` times as heavy (the paper's lambda). `turn`: how
+    shapes are turned while training, for all starts alike.
     """
 
     def __init__(  # noqa: PLR0913
@@ -43,6 +47,7 @@ class Parts(Task):
             0.003, 0.01,
         ],
         scratch_factor: Annotated[float, Ge(1)] = 1.5,
+        joint_weight: Annotated[float, Gt(0)] = 10.0,
         points: Annotated[int, Gt(1)] = 512,
         turn: Literal["none", "vertical", "any"] = "none",
         epochs: Annotated[int, Gt(0)] = 60,
@@ -57,7 +62,7 @@ class Parts(Task):
     ) -> None:  # fmt: skip
         self.budgets, self.draws, self.protocols = budgets, draws, protocols
         self.rates = {"scratch": scratch_learning_rates, "pretrained": learning_rates}
-        self.factor, self.points = scratch_factor, points
+        self.factor, self.points, self.weight = scratch_factor, points, joint_weight
         self.change = Change(scale=0.2, shift=0.1, turn=turn)
         self.steps = {"epochs": epochs, "min_steps": min_steps, "max_steps": max_steps}
         self.fixed: dict[str, Any] = {
@@ -80,8 +85,10 @@ class Parts(Task):
         if not possible:
             return
         setting = self._setting(start, catalogue(whole), precision)
+        if start == "joint":
+            setting = replace(setting, joint=self._joint(splits["train"]))
         wanted = [p for p in self.protocols if not (start == "random" and p == "finetune")]
-        wanted = ["finetune"] if start == "scratch" else wanted
+        wanted = ["finetune"] if start in ("scratch", "joint") else wanted
         meter = Meter(tell, float(self.draws * len(possible) * len(wanted)))
         for protocol in wanted:
             for budget in possible:
@@ -98,11 +105,23 @@ class Parts(Task):
 
         return build(self.encoder, **self.encoder_options)
 
+    def _joint(self, train: Labelled) -> Joint:
+        """All of the train split with its pieces: labels play no role there."""
+        from modalities.shape.objectives.convexity import Convexity
+
+        if train.free is None:
+            raise UserError("parts: the start `joint` needs free labels for the training items")
+        change = {"scale": self.change.scale, "shift": self.change.shift, "turn": self.change.turn}
+        return Joint(
+            train.items, train.free, self.weight, int(self.fixed["batch_size"]),
+            lambda encoder: Convexity(encoder, points=self.points, **change),
+        )  # fmt: skip
+
     def _rates(self, start: str) -> list[float]:
-        return self.rates["scratch" if start in ("scratch", "random") else "pretrained"]
+        return self.rates["pretrained" if start == "pretrained" else "scratch"]
 
     def _setting(self, start: str, parts: Catalogue, precision: str) -> Setting:
-        factor = self.factor if start == "scratch" else 1.0
+        factor = self.factor if start in ("scratch", "joint") else 1.0
         steps = {name: round(each * factor) for name, each in self.steps.items()}
         recipe = Recipe(learning_rates=self._rates(start), **steps, **self.fixed)
         device = "cuda" if torch.cuda.is_available() else "cpu"
