@@ -89,7 +89,11 @@ def digest(path: Path, before: Stamp) -> str:
     """sha256 of an item's content; of one among many in a file, of the file and its number."""
     text, file = str(path), container(path)
     whole = _digest(file) if file == text else _kept_digest(file, before)
-    return whole if file == text else hashlib.sha256(f"{whole}{text[len(file):]}".encode()).hexdigest()
+    return (
+        whole
+        if file == text
+        else hashlib.sha256(f"{whole}{text[len(file) :]}".encode()).hexdigest()
+    )
 
 
 def _digest(file: str) -> str:

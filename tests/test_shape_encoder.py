@@ -77,7 +77,9 @@ def test_features_follow_their_points(name: str) -> None:
         points, whole = encoder.points(x), encoder(x)
         assert points.shape == (3, 200, encoder.dim)
         assert whole.shape == (3, encoder.dim)
-        torch.testing.assert_close(encoder.points(x[:, order]), points[:, order], atol=1e-4, rtol=1e-3)
+        torch.testing.assert_close(
+            encoder.points(x[:, order]), points[:, order], atol=1e-4, rtol=1e-3
+        )
         torch.testing.assert_close(encoder(x[:, order]), whole, atol=1e-4, rtol=1e-3)
         few = encoder.points(x[:, :7])
         assert torch.isfinite(few).all(), "fewer points than centres and neighbours"

@@ -163,7 +163,7 @@ def test_broken_meshes_still_get_labels(tmp_path: Path, broken: str) -> None:
     assert tool == ("vhacd" if broken == "holes" else "clusters")
 
 
-HELPER = '''
+HELPER = """
 import os, sys
 sys.path.insert(0, {home!r})
 import decomposer
@@ -194,7 +194,7 @@ for each in (hang, sleep, crash, hog, fail, good):
 decomposer.TOOLS["vhacd"] = globals()[{vhacd!r}]
 out = os.fdopen(os.dup(1), "wb")
 decomposer.main(sys.stdin.buffer, out)
-'''
+"""
 
 
 @pytest.fixture

@@ -207,6 +207,8 @@ def test_shapes_are_classified(splits: dict[str, Labelled]) -> None:
 
 def test_a_pick_without_parts_is_cut() -> None:
     items = np.concatenate([shapes(2, 0), shapes(2, 1, parts=False)])
-    whole = problem({"train": Labelled(items, np.array([0, 1, 0, 1]), list("abcd"), ["rod", "disc"])})
+    whole = problem(
+        {"train": Labelled(items, np.array([0, 1, 0, 1]), list("abcd"), ["rod", "disc"])}
+    )
     assert with_parts(whole).train.at.tolist() == [0, 1]
     assert isinstance(with_parts(whole).val, Pick)

@@ -96,7 +96,11 @@ BROKEN: dict[str, tuple[str, Callable[[], str], str]] = {
     "infinite": ("a.obj", lambda: "v 0 0 inf\nv 1 0 0\nv 0 1 0\nf 1 2 3\n", "not finite"),
     "a needle": ("a.obj", lambda: "v 0 0 0\nv 1 0 0\nv 2 0 0\nf 1 2 3\n", "no surface"),
     "a spot": ("a.obj", lambda: "v 1 1 1\nv 1 1 1\nv 1 1 1\nf 1 2 3\n", "no extent"),
-    "indices": ("a.off", lambda: "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 9\n", "out of range|truncated"),
+    "indices": (
+        "a.off",
+        lambda: "OFF\n3 1 0\n0 0 0\n1 0 0\n0 1 0\n3 0 1 9\n",
+        "out of range|truncated",
+    ),
     "columns": ("a.txt", lambda: "1 2 3 4\n5 6 7 8\n", "columns: expected 3, 6 or 7, found 4"),
     "words": ("a.txt", lambda: "x y z\n", "truncated or damaged"),
     "parts": ("a.txt", lambda: "0 0 0 0 0 1 .5\n1 0 0 0 0 1 1\n", "parts: expected whole"),

@@ -6,6 +6,7 @@ Shapes: B clouds, P points, S centres, K neighbours of a centre, C width, D widt
 import difflib
 import inspect
 from collections.abc import Callable
+from itertools import pairwise
 from typing import Annotated, Any
 
 import torch
@@ -53,7 +54,7 @@ class GroupEncoder(ShapeEncoder):
         """(B, P, 6) -> (B, G, D), a token per group; with `visible` (B, N), these alone."""
         centres, about = self.cut(x)
         if visible is not None:
-            about = pick(about.flatten(2), visible).unflatten(2, (self.size, -1))
+            about = pick(about.flatten(2), visible).view(*visible.shape, self.size, -1)
             centres = pick(centres, visible)
         return self.encode(centres, about)
 
@@ -72,9 +73,7 @@ class Mix(nn.Module):
 
     def __init__(self, *widths: int) -> None:
         super().__init__()
-        self.layers = nn.ModuleList(
-            nn.Linear(a, b, bias=False) for a, b in zip(widths, widths[1:], strict=False)
-        )
+        self.layers = nn.ModuleList(nn.Linear(a, b, bias=False) for a, b in pairwise(widths))
         self.norms = nn.ModuleList(nn.BatchNorm1d(b) for b in widths[1:])
 
     def forward(self, x: Tensor) -> Tensor:
@@ -82,7 +81,8 @@ class Mix(nn.Module):
         x = x.flatten(0, -2)
         for layer, norm in zip(self.layers, self.norms, strict=True):
             x = norm(layer(x)).relu_()
-        return x.unflatten(0, shape)
+        found: Tensor = x.view(*shape, x.shape[-1])
+        return found
 
 
 class Abstraction(nn.Module):

@@ -56,33 +56,32 @@ def merged(pieces: list[Hull], share: float) -> list[Hull]:
     A pair's price is the volume of their common hull less their own, as a share of the volume of
     all pieces; pairs dearer than `share` stay apart. So each shape gets a count of its own.
     """
-    total = sum(piece.volume for piece in pieces)
-    alive: dict[int, Hull] = dict(enumerate(pieces))
+    most = share * max(sum(piece.volume for piece in pieces), 1e-12)
+    alive = dict(enumerate(pieces))
     queue: list[tuple[float, int, int, Hull]] = []
-
-    def offer(a: int, b: int) -> None:
-        one, two = alive[a], alive[b]
-        if not _near(one, two):
-            return
-        both = hull(np.concatenate([one.vertices, two.vertices]))
-        if both is not None:
-            price = (both.volume - one.volume - two.volume) / max(total, 1e-12)
-            if price < share:
-                heapq.heappush(queue, (price, a, b, both))
-
     for a in alive:
-        for b in range(a):
-            offer(a, b)
+        _offer(queue, alive, a, [b for b in alive if b < a], most)
+    count = len(pieces)
     while queue:
         _, a, b, both = heapq.heappop(queue)
         if a in alive and b in alive:
             del alive[a], alive[b]
-            new = max(a, b, *alive, len(pieces) - 1) + 1
-            alive[new] = both
-            for other in sorted(alive):
-                if other != new:
-                    offer(new, other)
+            _offer(queue, alive | {count: both}, count, list(alive), most)
+            alive[count] = both
+            count += 1
     return list(alive.values())
+
+
+def _offer(
+    queue: list[tuple[float, int, int, Hull]], alive: dict[int, Hull], a: int, others: list[int],
+    most: float,
+) -> None:  # fmt: skip
+    """Put the pairs of piece `a` and its neighbours that are cheap enough into the queue."""
+    for b in others:
+        one, two = alive[a], alive[b]
+        both = hull(np.concatenate([one.vertices, two.vertices])) if _near(one, two) else None
+        if both is not None and (price := both.volume - one.volume - two.volume) < most:
+            heapq.heappush(queue, (price, a, b, both))
 
 
 def _near(one: Hull, two: Hull) -> bool:

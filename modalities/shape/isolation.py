@@ -10,6 +10,7 @@ import signal
 import struct
 import subprocess
 import sys
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeAlias
@@ -65,10 +66,8 @@ class Helper:
         status = self.process.wait()
         for pipe in (self.process.stdin, self.process.stdout):
             if pipe is not None:
-                try:
+                with suppress(OSError):  # what was left to write to a process that is gone
                     pipe.close()
-                except OSError:  # what was left to be written to a process that is gone
-                    pass
         return status
 
 

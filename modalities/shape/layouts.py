@@ -89,8 +89,8 @@ def _shapenetpart(source: Path, files: list[str], shapes: list[str]) -> list[Ite
     own = [f for f in shapes if f.count("/") == 1 and f.split("/")[0] in names]
     # A shape that a list names and the disk lacks is an item, to be quarantined by name.
     lacking = [f for f in listed if f not in own and f.split("/")[0] in names]
-    for file in sorted({*own, *lacking}):
-        found.append(Item(file, names[file.split("/")[0]], listed.get(file)))
+    named = {*own, *lacking}
+    found += [Item(file, names[file.split("/")[0]], listed.get(file)) for file in named]
     return sorted(found, key=lambda item: item.source)
 
 

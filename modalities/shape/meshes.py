@@ -43,20 +43,10 @@ def load(path: Path) -> Mesh | Floats:
     """The mesh of a file, its scene flattened; or, of a file of points only, rows as `cloud`."""
     if partnet.MEMBER in path.name or path.suffix == ".h5":
         return completed(partnet.rows(path))
-    size = path.stat().st_size
-    if size == 0:
-        raise ValueError("empty file")
-    if size > LARGE:
-        raise ValueError(f"too large: {size} bytes, at most {LARGE}")
+    _check_size(path)
     if path.suffix.lower() in CLOUDS:
         return cloud(path)
-    try:
-        meshes, points = _geometry(path)
-    except MemoryError:
-        raise ValueError("too large for this machine's memory") from None
-    except Exception as error:  # damaged files raise nearly anything
-        text = str(error).split("\n", maxsplit=1)[0][:100] or type(error).__name__
-        raise ValueError(f"truncated or damaged: {text}") from None
+    meshes, points = _parsed(path)
     if not meshes:
         # An obj of vertices only is one that was cut off; other formats say how much they hold.
         if not points or path.suffix.lower() == ".obj":
@@ -72,9 +62,27 @@ def load(path: Path) -> Mesh | Floats:
     )
 
 
+def _check_size(path: Path) -> None:
+    size = path.stat().st_size
+    if size == 0:
+        raise ValueError("empty file")
+    if size > LARGE:
+        raise ValueError(f"too large: {size} bytes, at most {LARGE}")
+
+
+def _parsed(path: Path) -> tuple[list[tuple[Any, Any]], list[Floats]]:
+    try:
+        return _geometry(path)
+    except MemoryError:
+        raise ValueError("too large for this machine's memory") from None
+    except Exception as error:  # damaged files raise nearly anything
+        text = str(error).split("\n", maxsplit=1)[0][:100] or type(error).__name__
+        raise ValueError(f"truncated or damaged: {text}") from None
+
+
 def _geometry(path: Path) -> tuple[list[tuple[Any, Any]], list[Floats]]:
     """(vertices, faces) of all meshes and (n, 3) of all clouds of a file, transforms applied."""
-    extra = {"skip_materials": True} if path.suffix.lower() == ".obj" else {}
+    extra: dict[str, Any] = {"skip_materials": True} if path.suffix.lower() == ".obj" else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         scene = trimesh.load_scene(str(path), process=False, **extra)

@@ -23,7 +23,7 @@ from modalities.shape.pictures import thumbnails
 __all__ = ["count", "describe", "find", "read", "thumbnails"]
 
 # Part of the key of cached items, as this file's text is.
-_CODE = b"".join(Path(module.__file__).read_bytes() for module in (meshes, partnet))
+_CODE = b"".join(Path(str(module.__file__)).read_bytes() for module in (meshes, partnet))
 LIBRARY = f"trimesh {trimesh.__version__} {zlib.crc32(_CODE):x}"
 
 

@@ -52,7 +52,8 @@ class Segmenter(nn.Module):
         with torch.no_grad() if self.frozen else nullcontext():
             feature = self.encoder.points(cloud)
         logits = self.head(torch.cat([feature, cloud.to(feature.dtype)], -1)).float()
-        return logits.masked_fill(~self.allowed[category][:, None], -math.inf)
+        found: Tensor = logits.masked_fill(~self.allowed[category][:, None], -math.inf)
+        return found
 
 
 @dataclass(frozen=True)
@@ -138,7 +139,9 @@ def _step(
     model.train()
     with setting.autocast():
         logits = model(cloud, category)
-    loss = F.cross_entropy(logits.flatten(0, 1), classes.gather(1, which).flatten(), ignore_index=-1)
+    loss = F.cross_entropy(
+        logits.flatten(0, 1), classes.gather(1, which).flatten(), ignore_index=-1
+    )
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
     nn.utils.clip_grad_norm_(optimizer.params, 1.0)
@@ -146,13 +149,20 @@ def _step(
 
 
 def predict(model: Segmenter, pick: Pick, setting: Setting) -> Iterator[tuple[int, np.ndarray]]:
-    """For each place in the pick: the class of every point, (P,) int64."""
+    """For each place in the pick: the class of every point, (P,) int64.
+
+    Points are seen in shares of about as many as were trained on: neighbourhoods are as dense then.
+    """
     model.eval()
     for start in range(0, len(pick), EVAL_BATCH):
         at = np.arange(start, min(start + EVAL_BATCH, len(pick)))
         items, category, _ = setting.batch(pick, at)
+        found = np.zeros(items.shape[:2], np.int64)
+        shares = max(1, round(items.shape[1] / setting.points))
         with torch.inference_mode(), setting.autocast():
-            found = model(prepare(items), category).argmax(-1).cpu().numpy()
+            for share in range(shares):
+                seen = model(prepare(items[:, share::shares]), category)
+                found[:, share::shares] = seen.argmax(-1).cpu().numpy()
         yield from zip(at.tolist(), found, strict=True)
 
 

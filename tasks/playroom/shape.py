@@ -72,7 +72,8 @@ def plan(options: PlayroomShape, seed: int) -> list[Job]:
         order = np.random.default_rng([seed, 3, SPLITS.index(split)]).permutation(len(who))
         for place, at in enumerate(order):
             folder = "unlabelled" if split == "unlabelled" else synset(who[at][0])
-            jobs.append(Job(split, *who[at], folder, f"{split}{place:05d}"))
+            kind, number = who[at]
+            jobs.append(Job(split, kind, number, folder, f"{split}{place:05d}"))
     return jobs
 
 
@@ -90,7 +91,7 @@ def build(job: Job, options: PlayroomShape, seed: int) -> tuple[Body, np.random.
 def _write(job: Job, options: PlayroomShape, seed: int, folder: Path) -> None:
     body, rng = build(job, options, seed)
     points, normals, parts = body.sample(options.points, rng)
-    columns = [points, normals]
+    columns: list[np.ndarray] = [points, normals]
     form = ["%.5f"] * 3 + ["%.4f"] * 3
     if job.split != "unlabelled":
         columns.append(parts[:, None])

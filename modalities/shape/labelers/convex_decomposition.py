@@ -155,7 +155,7 @@ def _axes(vertices: Array) -> Array:
     from trimesh import bounds
 
     try:
-        found, _ = bounds.oriented_bounds(vertices)
+        found, _ = bounds.oriented_bounds(vertices)  # type: ignore[no-untyped-call]
     except Exception:  # Qhull's, for what is flat; V-HACD may still make something of it
         return np.eye(3)
     turn = np.asarray(found)[:3, :3].T
@@ -169,5 +169,7 @@ def clustered(points: Array, normals: Array, count: int) -> Array:
 
     rows = np.concatenate([points, 0.3 * normals], 1)
     with threadpool_limits(1):
-        fitted = KMeans(min(count, len(np.unique(rows, axis=0))), n_init=2, random_state=0).fit(rows)
+        fitted = KMeans(min(count, len(np.unique(rows, axis=0))), n_init=2, random_state=0).fit(
+            rows
+        )
     return np.asarray(fitted.labels_)

@@ -57,7 +57,7 @@ class MAE(Objective):
     def forward(self, batch: Batch) -> Step:
         visible, masked = batch["visible"], batch["masked"]
         centres, about = self.encoder.cut(batch["cloud"])  # (B, G, 3), (B, G, K, 6)
-        shown = pick(about.flatten(2), visible).unflatten(2, about.shape[2:])
+        shown = pick(about.flatten(2), visible).view(*visible.shape, *about.shape[2:])
         seen = self.enter(self.encoder.encode(pick(centres, visible), shown))  # (B, N, W)
         known = seen + self.place(pick(centres, visible))
         asked = self.hidden + self.place(pick(centres, masked))

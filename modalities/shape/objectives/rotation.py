@@ -47,8 +47,8 @@ class Rotation(Objective):
         upright = self.change(taken(batch["items"], which), rng)
         turn = rng.integers(self.turns)
         matrix = self.matrices[turn].transpose(1, 2)
-        return {"cloud": torch.cat([part @ matrix for part in upright.split(3, -1)], -1),
-                "turn": turn}  # fmt: skip
+        both = [part @ matrix for part in (upright[..., :3], upright[..., 3:])]
+        return {"cloud": torch.cat(both, -1), "turn": turn}
 
     def forward(self, batch: Batch) -> Step:
         scores = self.head(self.encoder(batch["cloud"])).float()

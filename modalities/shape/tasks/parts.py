@@ -111,7 +111,11 @@ class Parts(Task):
 
         if train.free is None:
             raise UserError("parts: the start `joint` needs free labels for the training items")
-        change = {"scale": self.change.scale, "shift": self.change.shift, "turn": self.change.turn}
+        change: dict[str, Any] = {
+            "scale": self.change.scale,
+            "shift": self.change.shift,
+            "turn": self.change.turn,
+        }
         return Joint(
             train.items, train.free, self.weight, int(self.fixed["batch_size"]),
             lambda encoder: Convexity(encoder, points=self.points, **change),
