@@ -1,6 +1,8 @@
 """Objectives on shapes against slow references, and what their views may tell."""
 
 import itertools
+import json
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -178,3 +180,19 @@ def test_scaled_normals_stay_normal_to_the_surface() -> None:
     assert (axes <= factor + 1e-4).all()
     gradient = torch.nn.functional.normalize(found[..., :3] / factor**2, dim=-1)
     torch.testing.assert_close(found[..., 3:], gradient, atol=1e-4, rtol=1e-3)
+
+
+def test_what_was_learnt_is_shown(tmp_path: Path) -> None:
+    items = clouds(3)
+    objective = Convexity(build("small", width=8, dim=16), points=96).eval()
+    label = (items[..., 0] > 0).int()
+    with torch.no_grad():
+        objective.show({"items": items, "free_label": label}, rng(3), tmp_path)
+    assert (tmp_path / "pieces.png").stat().st_size > 1000
+    page = (tmp_path / "pieces.html").read_text()
+    assert page.count("<option") == 3 + 3
+    assert "http" not in page, "nothing is fetched"
+    data = json.loads(page.split("clouds = ")[1].split(", colours =")[0])
+    assert len(data) == 3
+    assert len(data[0]["points"]) == 3 * 96
+    assert data[1]["groups"][0] == label[1].tolist()

@@ -4,6 +4,7 @@ Clouds Using Approximate Convex Decompositions", ECCV 2020, arXiv:2003.13834.
 Shapes: B clouds, P points of an item, Q of them that are looked at, D width of the embedding.
 """
 
+from pathlib import Path
 from typing import Annotated, Literal
 
 import torch
@@ -13,7 +14,8 @@ from torch import Tensor, nn
 from modalities.base import Batch, Objective, Randomness, Step
 from modalities.common.contrast import unit
 from modalities.shape.encoder import ShapeEncoder
-from modalities.shape.views import Change, some, taken
+from modalities.shape.shown import show
+from modalities.shape.views import Change, prepare, some, taken
 
 
 class Convexity(Objective):
@@ -55,6 +57,11 @@ class Convexity(Objective):
         side = batch["draw"].shape[1]
         found = self.head(self.encoder.points(batch["cloud"])[:, :side])
         return Step(*pairwise(found, batch["piece"][:, :side], batch["draw"], self.margin))
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:  # noqa: ARG002
+        items = batch["items"][:, :: max(1, batch["items"].shape[1] // self.count)]
+        label = batch["free_label"][:, :: max(1, batch["items"].shape[1] // self.count)]
+        show(items, label, self.head(self.encoder.points(prepare(items))), folder)
 
 
 def pairwise(
