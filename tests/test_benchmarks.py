@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from benchmarks import masking, step, training
+from benchmarks import masking, shapes, step, training
 
 TINY = {"size": 32, "batch": 8, "threads": 1, "seconds": 0.2}
 
@@ -33,3 +33,12 @@ def test_masking_has_a_table() -> None:
     table = masking.main(1, (16,), width=32, depth=1, heads=2)
     assert len(table.splitlines()) == 4
     assert "16 px, bf16" in table
+
+
+def test_shapes_have_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = {"fast": {"voxels": 2000, "depth": 3}}
+    monkeypatch.setattr(shapes, "SETTINGS", fast)
+    page = shapes.main(2, 1, width=8, dim=16)
+    assert "| fast |" in page
+    assert "times as fast as one" in page and "clouds/s" in page
+    assert page.count("\n| ") >= 4
