@@ -140,6 +140,7 @@ class Image(Section):
             raise ValueError(f"expected a folder; type `glean data image {value}`")
         return value
 
+
 class Shape(TaughtSection):
     """3D shapes."""
 
