@@ -58,7 +58,7 @@ class PlayroomShape(Strict):
     val: Positive = 6
     test: Positive = 20
     points: Annotated[int, Ge(64), Le(65536)] = 1024
-    pose: Literal["upright", "turned", "tumbled"] = "tumbled"
+    pose: Literal["upright", "turned", "tumbled"] = "turned"
 
 
 class Playroom(Strict):

@@ -82,8 +82,11 @@ def clouds() -> Batch:
     axis = torch.randint(3, (ITEMS, 128), generator=g)
     side = torch.randint(2, (ITEMS, 128), generator=g) * 2.0 - 1
     normal = torch.nn.functional.one_hot(axis, 3) * side[..., None]
-    place = torch.where(normal != 0, normal, place) * size
-    place[:, :20] = torch.tensor([0.0, -1.5, 0.0]) + 0.1 * place[:, :20]
+    place = torch.where(normal != 0, normal, place)
+    place[::2] = torch.nn.functional.normalize(place[::2], dim=-1)  # every other one is round
+    place = place * size
+    foot = torch.linspace(0.5, 4, ITEMS)[:, None, None] * torch.tensor([0.0, -1.0, 0.0])
+    place[:, :20] = foot + 0.1 * place[:, :20]
     piece = axis * 2 + (side > 0)
     rest = -torch.ones(ITEMS, 128, 1)
     return {
