@@ -22,6 +22,11 @@ def small(params: Any) -> None:
         run["epochs"] = 1
     params["image"]["controls"] = ["random", "majority"]
     params["image"]["tasks"]["classification"].update({"budgets": [1, 5], "draws": 3})
+    few = {"labelled": 5, "unlabelled": 1, "val": 1, "test": 1, "points": 256}
+    params["playroom"]["shape"].update(few)
+    for run in params["shape"]["runs"].values():
+        run.update({"epochs": 1, "batch_size": 4})
+    params["shape"]["tasks"]["parts"].update({"budgets": [1, 5], "draws": 2, "max_steps": 40})
 
 
 def timed(folder: Path, *arguments: str) -> float:

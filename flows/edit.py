@@ -109,6 +109,7 @@ def data(root: Path, modality: str, source: str, labels: Path | None) -> tuple[l
         make = tree.setdefault("playroom", {}).setdefault("make", [])
         if where == made and modality not in make:
             make.append(modality)
+            make.sort(key=MODALITIES.index)
         if where != made and modality in make:
             make.remove(modality)
 

@@ -144,6 +144,7 @@ class Labelled:
     classes: list[str]
     folder: Path | None = None  # of the data, with what else ingest left there
     start: int = 0  # row of items.npy that is this split's first item
+    free: Any = None  # (N, ...) free labels of these items, where a control asks for them
 
 
 @dataclass(frozen=True)

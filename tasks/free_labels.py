@@ -16,8 +16,11 @@ NONE = "none"  # in place of a labeler's name
 def columns(run: "Run", items: int) -> dict[str, Any]:
     """`free_label` and `free_confidence`: memory maps with one line per item, if a run has any."""
     name = getattr(run, "labels", NONE)
-    if name == NONE:
-        return {}
+    return {} if name == NONE else of(name, items)
+
+
+def of(name: str, items: int) -> dict[str, Any]:
+    """The columns of labels/NAME, whose lines must be as many as the items."""
     import numpy as np
 
     folder = _folder(name)

@@ -85,7 +85,7 @@ def mismatch(modality: str, objective: str, encoder: str) -> str | None:
     node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and _derives(n, "Objective"))
     arguments = init.args.args if (init := _init(node)) else []
     kind = next((ast.unparse(a.annotation) for a in arguments if a.annotation), "Encoder")
-    if kind in ("Encoder", "ImageEncoder"):
+    if kind in ("Encoder", f"{modality.capitalize()}Encoder"):
         return None
     fit = [name for name, (n, _) in _encoders(modality).items() if _derives(n, kind)]
     of_timm = _of_timm(modality, encoder)

@@ -16,10 +16,12 @@ from tasks.mistakes import nearest as nearest
 from tasks.sections import Image as Image
 from tasks.sections import Natural, Playroom, Positive, Run, Section, Strict
 from tasks.sections import PlayroomImage as PlayroomImage
+from tasks.sections import PlayroomShape as PlayroomShape
 from tasks.sections import PlayroomShift as PlayroomShift
+from tasks.sections import Shape as Shape
 
 PARAMS = Path("params.yaml")
-Modality = Literal["image"]
+Modality = Literal["image", "shape"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
 
 
@@ -53,6 +55,7 @@ class Params(Strict):
     training: Training = Training()
     machine: Machine = Machine()
     image: Image
+    shape: Shape = Shape(source="raw/playroom/shape", labels="raw/playroom/shape")
     report: Report = Field(default_factory=Report)
 
     def section(self, modality: str) -> Section:

@@ -47,12 +47,27 @@ class PlayroomImage(Strict):
         return value
 
 
+class PlayroomShape(Strict):
+    """How many shapes a category gets, the points on each, and how they are turned."""
+
+    categories: Annotated[
+        list[Literal["chair", "dog", "lamp", "mug", "plane", "table", "truck", "vase"]], MinLen(1)
+    ] = ["chair", "dog", "lamp", "plane", "truck", "vase"]
+    labelled: Positive = 20
+    unlabelled: Natural = 20
+    val: Positive = 6
+    test: Positive = 20
+    points: Annotated[int, Ge(64), Le(65536)] = 1024
+    pose: Literal["upright", "turned", "tumbled"] = "turned"
+
+
 class Playroom(Strict):
     """The generated world: what to make of it."""
 
     make: list[str] = []
     seed: Natural = 0
     image: PlayroomImage = PlayroomImage()
+    shape: PlayroomShape = PlayroomShape()
 
 
 class Run(Strict):
@@ -142,3 +157,11 @@ class Image(Section):
         if value.startswith("torchvision:"):  # DVC wants a path: the command puts one here
             raise ValueError(f"expected a folder; type `glean data image {value}`")
         return value
+
+
+class Shape(TaughtSection):
+    """3D shapes."""
+
+    points: Annotated[int, Ge(64), Le(65536)] = 1024  # per shape
+    controls: list[Literal["scratch", "random", "joint", "majority"]] = []
+    joint: str = "none"  # the labeler whose free labels the control `joint` learns from

@@ -7,7 +7,7 @@ Writes `metrics.json` (rows: one per protocol and budget, with the value of ever
 import importlib
 import json
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -111,6 +111,8 @@ def _stage(
     torch.backends.cudnn.deterministic = True
     task, start, encoder = how
     splits = load(Path("data") / what.modality)
+    if start == "joint":
+        splits["train"] = replace(splits["train"], free=_free(params, what.modality, splits))
     found = list(
         task.run(
             start, encoder, splits, tell,
@@ -122,6 +124,17 @@ def _stage(
         task.show(out)
     tell.progress(1.0, "done")
     _show(tell, metrics, folder)
+
+
+def _free(params: Params, modality: str, splits: "dict[str, Labelled]") -> Any:
+    """The free labels that the control `joint` learns from, one line per training item."""
+    from tasks.free_labels import NONE, of
+
+    name = getattr(params.section(modality), "joint", NONE)
+    if name == NONE:
+        text = "the control joint needs free labels; expected a labeler's name, found none"
+        raise UserError(f"params.yaml: {modality}.joint: {text}")
+    return of(name, len(splits["train"].ids))["free_label"]
 
 
 def write(

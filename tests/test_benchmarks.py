@@ -5,7 +5,7 @@ from importlib.util import find_spec
 
 import pytest
 
-from benchmarks import masking, objectives, pages, step, training
+from benchmarks import masking, objectives, pages, shapes, step, training
 
 TINY = {"size": 32, "batch": 8, "threads": 1, "seconds": 0.2}
 
@@ -70,3 +70,12 @@ def test_a_section_takes_its_place() -> None:
     new = "# Title\n\nOther words.\n\n## One\n\nagain\n"
     assert pages.keep(PAGE, new) == new + "\n## Two\n\nsecond\n"
     assert pages.keep(PAGE, PAGE) == PAGE
+
+
+def test_shapes_have_rates(monkeypatch: pytest.MonkeyPatch) -> None:
+    fast = {"fast": {"voxels": 2000, "depth": 3}}
+    monkeypatch.setattr(shapes, "SETTINGS", fast)
+    page = shapes.main(2, 1, width=8, dim=16)
+    assert "| fast |" in page
+    assert "times as fast as one" in page and "clouds/s" in page
+    assert page.count("\n| ") >= 4

@@ -35,6 +35,15 @@ def tiny(params: dict) -> None:
     params["image"]["runs"]["rotation"] = TINY["rotation"]
     params["image"]["runs"]["moco_v2"] = TINY["moco_v2"]
     params["image"]["tasks"]["classification"].update(TINY["classification"])
+    params["playroom"]["shape"].update(
+        {"labelled": 3, "unlabelled": 1, "val": 1, "test": 1, "points": 256}
+    )
+    params["shape"]["points"] = 256
+    params["shape"]["labelers"]["convex"]["options"] = {"voxels": 2000, "depth": 3}
+    params["shape"]["runs"]["convexity"].update({"epochs": 1, "batch_size": 4})
+    params["shape"]["tasks"]["parts"].update(
+        {"budgets": [1], "draws": 2, "min_steps": 2, "max_steps": 2}
+    )
 
 
 def fresh(folder: Path) -> Path:

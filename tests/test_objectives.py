@@ -5,13 +5,14 @@ import inspect
 import re
 from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
 
 from modalities.base import Batch, Encoder, Objective, Progress, Randomness, Step
 from modalities.common.optim import optimizer
-from tasks.params import load
+from tasks.params import MODALITIES, load
 from tasks.pretrain import construct
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -20,8 +21,17 @@ FILES = sorted((ROOT / "modalities").glob("*/objectives/[a-z]*.py"))
 SMALL = {
     "queue": 64, "momentum": 0.9, "temperature": 0.2, "crop": 0.7, "colour": 0.2, "grey": 0.0,
     "blur": 0.0, "hidden": 64, "permutations": 8, "context.colour": "projection",
+    "turn": "none", "shift": 0.0, "compared": 32,
 }  # fmt: skip
 ITEMS = 32
+# Options of the modality's small encoder, and the one that can be shown parts of an item.
+ENCODERS: dict[str, Any] = {
+    "image": ({"widths": [8, 16, 32]}, ("vit", {"patch": 4, "width": 32, "depth": 2, "heads": 2})),
+    "shape": (
+        {"width": 8, "dim": 32, "centres": [32, 8], "neighbours": 8},
+        ("transformer", {"width": 48, "depth": 2, "heads": 3, "groups": 16, "size": 16}),
+    ),
+}
 torch.set_num_threads(1)  # as stages have it; the test run may have many processes
 
 
@@ -44,16 +54,16 @@ def kind(path: Path) -> type[Objective]:
 
 def encoder(modality: str, wanted: type[Encoder] = Encoder) -> Encoder:
     """A small encoder of the kind that an objective's annotation asks for."""
-    assert modality == "image", f"say here what a small encoder of {modality} is"
-    build = import_module("modalities.image").build_encoder
-    made: Encoder = build("small", widths=[8, 16, 32])
-    if not isinstance(made, wanted):
-        made = build("vit", patch=4, width=32, depth=2, heads=2)
-    return made
+    small, parts = ENCODERS[modality]
+    build = import_module(f"modalities.{modality}").build_encoder
+    made: Encoder = build("small", **small)
+    return made if isinstance(made, wanted) else build(*parts[:1], **parts[1])
 
 
 def raw(modality: str) -> Batch:
     """Coarse coloured squares: pictures that differ and have an up and a down."""
+    if modality == "shape":
+        return clouds()
     assert modality == "image", f"say here what a raw batch of {modality} is"
     g = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (ITEMS, 4, 4, 3), generator=g, dtype=torch.uint8)
@@ -62,6 +72,27 @@ def raw(modality: str) -> Batch:
     x = (x * light).to(torch.uint8)  # else they are all alike to a random encoder
     x = x.repeat_interleave(8, 1).repeat_interleave(8, 2)
     return {"items": x, "index": torch.arange(ITEMS)}
+
+
+def clouds() -> Batch:
+    """Lying boxes of different sizes, each on one foot; a piece is a side of the box."""
+    g = torch.Generator().manual_seed(0)
+    size = torch.rand(ITEMS, 1, 3, generator=g) ** 3 * 3 + 0.03  # sticks, plates, cubes
+    place = torch.rand(ITEMS, 128, 3, generator=g) * 2 - 1
+    axis = torch.randint(3, (ITEMS, 128), generator=g)
+    side = torch.randint(2, (ITEMS, 128), generator=g) * 2.0 - 1
+    normal = torch.nn.functional.one_hot(axis, 3) * side[..., None]
+    place = torch.where(normal != 0, normal, place)
+    place[::2] = torch.nn.functional.normalize(place[::2], dim=-1)  # every other one is round
+    place = place * size
+    foot = torch.linspace(0.5, 4, ITEMS)[:, None, None] * torch.tensor([0.0, -1.0, 0.0])
+    place[:, :20] = foot + 0.1 * place[:, :20]
+    piece = axis * 2 + (side > 0)
+    rest = -torch.ones(ITEMS, 128, 1)
+    return {
+        "items": torch.cat([place, normal, rest], -1), "index": torch.arange(ITEMS),
+        "free_label": piece.int(), "free_confidence": torch.ones(ITEMS, 128),
+    }  # fmt: skip
 
 
 def make(path: Path) -> Objective:
@@ -170,7 +201,9 @@ def test_it_says_where_it_comes_from_and_what_can_be_chosen(path: Path) -> None:
     assert lines <= 100, f"{path}: views, head and loss fit in 20 to 80 lines"
 
 
-@pytest.mark.parametrize("run_name", sorted(load(ROOT / "params.yaml").image.runs))
+@pytest.mark.parametrize(
+    "run_name", sorted(r for m in MODALITIES for r in load(ROOT / "params.yaml").section(m).runs)
+)
 def test_every_run_in_params_constructs(run_name: str) -> None:
     made = construct(load(ROOT / "params.yaml"), run_name)
     assert isinstance(made, Objective)

@@ -38,7 +38,7 @@ def test_the_default_is_valid() -> None:
         ("  size: 32", "  size: 0", ["image.size", "0", "greater than or equal to 8"]),
         ("precision: bf16", "precision: bf61", ["training.precision", "did you mean 'bf16'"]),
         ("majority", "majorty", ["image.controls", "did you mean 'majority'"]),
-        ("make: [image]", "make: [imgae]", ["playroom.make", "did you mean 'image'"]),
+        ("make: [image,", "make: [imgae,", ["playroom.make", "did you mean 'image'"]),
         (
             "\nimage:",
             "\nimages:",

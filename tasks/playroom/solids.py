@@ -4,7 +4,7 @@ A toy stands on the floor z = 0 and looks along +x; its left is +y. Lengths are 
 Shapes: V vertices, F triangles, K stations of a path, S sides of a tube.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from functools import cache
 from typing import Any, TypeAlias
 
@@ -114,6 +114,14 @@ class Toy:
         self._faces.append(faces + self._count)
         self._owner.append(np.full(len(faces), self.parts.index(part)))
         self._count += len(vertices)
+
+    def solids(self) -> Iterator[tuple[Floats, Ints, Ints]]:
+        """Each solid by itself: vertices (V, 3); faces (F, 3), counted over all; parts (F,)."""
+        yield from zip(self._vertices, self._faces, self._owner, strict=True)
+
+    def own(self, owner: Ints) -> None:
+        """Give the faces (F,) of the last solid to parts of their own, by number."""
+        self._owner[-1] = owner
 
     def mark(self, keypoint: str, position: Place, part: str) -> None:
         """Name a point of a part; it counts as seen where the first thing hit is that part."""

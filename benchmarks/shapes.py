@@ -1,0 +1,161 @@
+"""Convex decomposition, point networks and neighbour search: `python -m benchmarks.shapes`.
+
+Shapes a second for each setting of the labeler, the gain of a second process, our step against the
+encoder's bare one, and sampling and search against trimesh and scipy. One thread a process; seconds
+are those of the processor but where two processes are compared with one.
+"""
+
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from statistics import median
+from typing import Any
+
+import numpy as np
+import torch
+import trimesh
+from joblib import Parallel, delayed
+from scipy.spatial import cKDTree
+
+from modalities.base import Randomness
+from modalities.common.optim import AdamW
+from modalities.shape.encoder import build
+from modalities.shape.labelers.convex_decomposition import ConvexDecomposition
+from modalities.shape.meshes import Mesh
+from modalities.shape.neighbours import nearest
+from modalities.shape.objectives.convexity import Convexity
+from modalities.shape.readers import read, scattered
+from tasks.playroom.shape import Job, kinds
+from tasks.playroom.shape import build as make
+from tasks.sections import PlayroomShape
+
+SETTINGS: dict[str, dict[str, Any]] = {
+    "V-HACD, 50,000 voxels, depth 10 (the labeler's default)": {},
+    "V-HACD, 30,000 voxels, depth 6 (the default run)": {"voxels": 30000, "depth": 6},
+    "V-HACD, 10,000 voxels, depth 5": {"voxels": 10000, "depth": 5},
+    "CoACD, threshold .1": {"tool": "coacd"},
+}
+BATCH, POINTS = 16, 512
+
+
+def meshes(folder: Path, count: int) -> list[Path]:
+    """Meshes of the Playroom's categories in turn."""
+    options, found = PlayroomShape(), []
+    for number in range(count):
+        kind = kinds()[number % len(kinds())]
+        body, _ = make(Job("labelled", kind, number, "", ""), options, 0)
+        path = folder / f"{number}.obj"
+        trimesh.Trimesh(body.vertices, body.faces, process=False).export(path)
+        found.append(path)
+    return found
+
+
+def label(paths: list[Path], options: dict[str, Any]) -> list[float]:
+    """What each shape took, in processor seconds of its tool."""
+    labeler = ConvexDecomposition(**options)
+    return [float(labeler.label(p, read(p, points=1024))[-1, 1]) for p in paths]
+
+
+def labelling(paths: list[Path]) -> list[str]:
+    lines = ["| setting | seconds a shape | longest |", "|---|---:|---:|"]
+    for name, options in SETTINGS.items():
+        try:
+            taken = label(paths, options)
+        except ImportError:
+            continue
+        lines.append(f"| {name} | {np.mean(taken):.2f} | {max(taken):.2f} |")
+        print(lines[-1], flush=True)
+    return lines
+
+
+def scaling(paths: list[Path]) -> str:
+    """The gain of two processes, each with half of the shapes, over one."""
+    options = {"voxels": 30000, "depth": 6}
+    taken = []
+    for jobs in (1, 2):
+        with Parallel(jobs) as parallel:
+            parallel(delayed(label)(paths[:1], options) for _ in range(jobs))  # start-up
+            started = time.monotonic()
+            parallel(delayed(label)(paths[i::jobs], options) for i in range(jobs))
+            taken.append(time.monotonic() - started)
+    return f"Two processes label {taken[0] / taken[1]:.2f} times as fast as one (aim 1.8)."
+
+
+def timed(body: Callable[[], object], times: int) -> float:
+    """The median of processor seconds, after once for nothing."""
+    body()
+    taken = []
+    for _ in range(times):
+        started = time.process_time()
+        body()
+        taken.append(time.process_time() - started)
+    return median(taken)
+
+
+def training(times: int, **options: Any) -> str:
+    """Our step, views and loss included, against forward, backward and update of the encoder."""
+    torch.manual_seed(0)
+    objective = Convexity(build("small", **options), turn="any")
+    adam = AdamW(objective.parameters(), 1e-3, 1e-4)
+    items = torch.randn(BATCH, 1024, 7)
+    batch = {"items": items, "free_label": torch.randint(8, (BATCH, 1024))}
+    cloud = items[:, :POINTS, :6].contiguous()
+
+    def update(make: Callable[[], torch.Tensor]) -> None:
+        with torch.autocast("cpu", torch.bfloat16):
+            loss = make()
+        loss.backward()  # type: ignore[no-untyped-call]
+        adam.step()
+        adam.zero_grad()
+
+    def ours() -> torch.Tensor:
+        rng = Randomness(torch.Generator().manual_seed(0), total=BATCH)
+        return objective(objective.views(batch, rng)).loss  # type: ignore[no-any-return]
+
+    bare = timed(lambda: update(lambda: objective.encoder.points(cloud).float().mean()), times)
+    whole = timed(lambda: update(ours), times)
+    return (
+        f"Convexity, {BATCH} clouds of {POINTS} points: {BATCH / whole:.0f} clouds/s, "
+        f"{bare / whole:.2f} of the encoder's bare step (aim 0.9)."
+    )
+
+
+def libraries(path: Path, times: int) -> list[str]:
+    """Sampling a surface and finding neighbours, and what trimesh and scipy take for it."""
+    loaded = trimesh.load_mesh(path, process=False)
+    mesh = Mesh(np.asarray(loaded.vertices), np.asarray(loaded.faces))
+    cloud = torch.randn(BATCH, POINTS, 3)
+    centres = cloud[:, :128]
+
+    def trees() -> None:
+        for place, wanted in zip(cloud.numpy(), centres.numpy(), strict=True):
+            cKDTree(place).query(wanted, 16)
+
+    pairs = {
+        "2,048 points on a mesh; trimesh": (
+            lambda: scattered(mesh, 2048), lambda: trimesh.sample.sample_surface(loaded, 2048),
+        ),
+        f"16 neighbours of 128 centres, {BATCH} clouds; scipy": (
+            lambda: nearest(cloud, centres, 16), trees,
+        ),
+    }  # fmt: skip
+    lines = ["| | ours, ms | the library, ms |", "|---|---:|---:|"]
+    for name, (ours, theirs) in pairs.items():
+        one, two = timed(ours, times), timed(theirs, times)
+        lines.append(f"| {name} | {1000 * one:.1f} | {1000 * two:.1f} |")
+    return lines
+
+
+def main(count: int = 24, times: int = 7, **options: Any) -> str:
+    """All tables, in Markdown."""
+    torch.set_num_threads(1)
+    with tempfile.TemporaryDirectory() as folder:
+        paths = meshes(Path(folder), count)
+        parts = [*labelling(paths), "", scaling(paths), "", training(times, **options), "",
+                 *libraries(paths[0], times)]  # fmt: skip
+    return "\n".join(parts)
+
+
+if __name__ == "__main__":
+    print(main())

@@ -1,0 +1,139 @@
+"""The layouts of folders of shapes that are understood, and what they say of labels and splits.
+
+- ShapeNetPart: `synsetoffset2category.txt` on top, `SYNSET/ID.txt` below, the splits in
+  `train_test_split/shuffled_{train,val,test}_file_list.json`; what lies in `unlabelled/` is so;
+- ModelNet40 as meshes: `CLASS/{train,test}/*.off`; as points: `CLASS/CLASS_0001.txt` with lists
+  named `modelnet40_{train,test}.txt` on top;
+- PartNet: `ins_seg_h5/CATEGORY/{train,val,test}-00.h5`, or the same in `sem_seg_h5`; each of a
+  file's shapes is an item, see `partnet`;
+- those of `modalities.common.folders`;
+- any of them with a csv in place of their labels, see `modalities.common.csv_labels`.
+
+A cloud of points with a mesh of the same name beside it is one item: points and parts come from the
+cloud, and the mesh is what labelers decompose. Where there are meshes, other text files are none.
+"""
+
+import json
+from pathlib import Path, PurePosixPath
+
+from modalities.common import folders
+from modalities.common.csv_labels import read_labels
+from modalities.items import Item, UserError
+from modalities.shape import partnet
+from modalities.shape.suffixes import CLOUDS, MESHES
+
+SYNSETS = "synsetoffset2category.txt"
+LISTS = "train_test_split/shuffled_{}_file_list.json"
+
+
+def find(source: Path, labels: Path | None = None) -> list[Item]:
+    """All shapes of a folder, ordered by path; `labels` a csv, or None or the source itself."""
+    files = folders.files(source, "shapes")
+    shapes = _shapes(files)
+    if labels is not None and labels.resolve() != source.resolve():
+        given = read_labels(labels, source, files)
+        items = [given.get(f, Item(f)) for f in sorted({*shapes, *given})]
+    elif SYNSETS in files:
+        items = _shapenetpart(source, files, shapes)
+    elif _is_modelnet(shapes):
+        items = [_modelnet(f) for f in shapes]
+    elif "modelnet40_train.txt" in files:
+        items = _resampled(source, shapes)
+    elif found := [f for f in files if partnet.is_file(f)]:
+        items = partnet.items(source, found)
+    else:
+        items = folders.items(shapes)
+    if not items:
+        known = " ".join(sorted(MESHES | CLOUDS))
+        raise UserError(f"{source}: no shapes found; looked, in all its folders, for {known}")
+    return items
+
+
+def count(source: Path, labels: Path | None = None) -> int:
+    """How many items `find` would give; nothing is decoded."""
+    return len(find(source, labels))
+
+
+def describe(source: Path, labels: Path | None = None) -> str:
+    """The layout that `find` takes a source for, in words."""
+    if labels is not None and labels.resolve() != source.resolve():
+        return f"labels from {labels.name}"
+    files = folders.files(source, "shapes")
+    shapes = _shapes(files)
+    if SYNSETS in files:
+        return "ShapeNetPart"
+    if _is_modelnet(shapes) or "modelnet40_train.txt" in files:
+        return "ModelNet40"
+    return "PartNet" if any(map(partnet.is_file, files)) else folders.layout(shapes)
+
+
+def _shapes(files: list[str]) -> list[str]:
+    meshes = folders.with_extension(files, MESHES)
+    clouds = folders.with_extension(files, CLOUDS)
+    beside = {str(PurePosixPath(f).with_suffix("")) for f in meshes if not f.endswith("/")}
+    if meshes:
+        clouds = [f for f in clouds if str(PurePosixPath(f).with_suffix("")) in beside]
+    named = {str(PurePosixPath(f).with_suffix("")) for f in clouds if not f.endswith("/")}
+    alone = [f for f in meshes if str(PurePosixPath(f).with_suffix("")) not in named]
+    return sorted({*alone, *clouds})
+
+
+def _shapenetpart(source: Path, files: list[str], shapes: list[str]) -> list[Item]:
+    names = _synsets(source / SYNSETS)
+    listed: dict[str, str] = {}
+    for split in ("train", "val", "test"):
+        path = LISTS.format(split)
+        for entry in _entries(source / path) if path in files else []:
+            listed["/".join(entry.split("/")[1:]) + ".txt"] = split
+    found = [Item(f) for f in shapes if f.startswith("unlabelled/")]
+    own = [f for f in shapes if f.count("/") == 1 and f.split("/")[0] in names]
+    # A shape that a list names and the disk lacks is an item, to be quarantined by name.
+    lacking = [f for f in listed if f not in own and f.split("/")[0] in names]
+    named = {*own, *lacking}
+    found += [Item(file, names[file.split("/")[0]], listed.get(file)) for file in named]
+    return sorted(found, key=lambda item: item.source)
+
+
+def _synsets(path: Path) -> dict[str, str]:
+    """Folder -> category."""
+    found = {}
+    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+        words = line.split()
+        if words and len(words) != 2:
+            raise UserError(f"{path}:{number}: expected a category and a folder, found {line!r}")
+        if words:
+            found[words[1]] = folders.name(words[0])
+    return found
+
+
+def _entries(path: Path) -> list[str]:
+    try:
+        found = json.loads(path.read_text("utf-8"))
+    except (ValueError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid JSON: {error}") from None
+    if not isinstance(found, list) or not all(isinstance(e, str) and "/" in e for e in found):
+        raise UserError(f"{path}: expected a list of names such as shape_data/02691156/1a2b3c")
+    return found
+
+
+def _is_modelnet(shapes: list[str]) -> bool:
+    """CLASS/{train,test}/... for all, and more than the folders of one class."""
+    split = [f.split("/") for f in shapes]
+    return bool(split) and all(len(s) > 2 and s[1] in ("train", "test") for s in split)
+
+
+def _modelnet(file: str) -> Item:
+    label, split, *_ = file.split("/")
+    return Item(file, folders.name(label), split)
+
+
+def _resampled(source: Path, shapes: list[str]) -> list[Item]:
+    splits: dict[str, str] = {}
+    for split in ("train", "test"):
+        path = source / f"modelnet40_{split}.txt"
+        lines = path.read_text("utf-8").split() if path.exists() else []
+        splits.update(dict.fromkeys(lines, split))
+    inside = [f for f in shapes if f.count("/") == 1]
+    return [
+        Item(f, folders.name(f.split("/")[0]), splits.get(PurePosixPath(f).stem)) for f in inside
+    ]

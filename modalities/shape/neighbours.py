@@ -1,0 +1,74 @@
+"""Which points of a cloud are near which: sampling, search, grouping, interpolation.
+
+No compiled extension: all of it is a few large tensor operations, on any device.
+
+Shapes: B clouds, P points, S centres, K neighbours, C width.
+"""
+
+import torch
+from torch import Tensor
+
+
+@torch.no_grad()
+def farthest(place: Tensor, count: int) -> Tensor:
+    """(B, P, 3) -> (B, S) int64: each point the farthest from those before it.
+
+    The first is the one farthest from the middle, so that the order of the points plays no part
+    but where two are equally far. Beyond P points the order begins anew.
+    """
+    batch, points, _ = place.shape
+    place = place.float()
+    taken = torch.empty(batch, min(count, points), dtype=torch.long, device=place.device)
+    row = torch.arange(batch, device=place.device)
+    at = (place - place.mean(1, keepdim=True)).square().sum(-1).argmax(1)
+    axes = [axis.contiguous() for axis in place.unbind(-1)]  # (B, P) each
+    distance = torch.full((batch, points), torch.inf, device=place.device)
+    for i in range(taken.shape[1]):
+        taken[:, i] = at
+        x, y, z = ((axis - axis[row, at, None]).square_() for axis in axes)
+        distance = torch.minimum(distance, x.add_(y).add_(z))
+        at = distance.argmax(1)
+    if count > points:
+        taken = taken.repeat(1, -(-count // points))[:, :count]
+    return taken
+
+
+def distances(one: Tensor, two: Tensor) -> Tensor:
+    """(B, S, 3), (B, P, 3) -> squared distances (B, S, P), in float32."""
+    one, two = one.float(), two.float()
+    with torch.autocast(one.device.type, enabled=False):
+        cross = torch.baddbmm(
+            two.square().sum(-1)[:, None], one, two.transpose(1, 2), alpha=-2
+        )  # what is the same for a centre's points is added after
+        return (cross + one.square().sum(-1, keepdim=True)).clamp_(min=0)
+
+
+@torch.no_grad()
+def nearest(place: Tensor, centres: Tensor, count: int, radius: float | None = None) -> Tensor:
+    """The K points nearest to each centre, (B, S, K) int64; those beyond `radius` are replaced by
+    the nearest one. Where there are fewer than K points, they are repeated."""
+    square = distances(centres, place)
+    found, which = square.topk(min(count, place.shape[1]), dim=-1, largest=False)
+    if radius is not None:
+        which = torch.where(found <= radius * radius, which, which[..., :1])
+    if which.shape[-1] < count:
+        which = which.repeat(1, 1, -(-count // which.shape[-1]))[..., :count]
+    return which
+
+
+def grouped(feature: Tensor, which: Tensor) -> Tensor:
+    """(B, P, C), (B, S, K) -> (B, S, K, C)."""
+    batch, points, _ = feature.shape
+    start = torch.arange(batch, device=which.device)[:, None, None] * points
+    found = feature.flatten(0, 1).index_select(0, (which + start).flatten())
+    return found.view(*which.shape, -1)
+
+
+def interpolate(place: Tensor, centres: Tensor, feature: Tensor) -> Tensor:
+    """Features (B, S, C) of centres -> of points (B, P, C): the three nearest centres', weighted by
+    one over the squared distance."""
+    with torch.no_grad():
+        square, which = distances(place, centres).topk(min(3, centres.shape[1]), -1, largest=False)
+        weight = 1 / (square + 1e-6)
+        weight = (weight / weight.sum(-1, keepdim=True)).to(feature.dtype)  # (B, P, 3)
+    return (grouped(feature, which) * weight[..., None]).sum(2)

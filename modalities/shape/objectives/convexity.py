@@ -1,0 +1,89 @@
+"""Are two points on the same convex piece? Gadelha et al., "Label-Efficient Learning on Point
+Clouds Using Approximate Convex Decompositions", ECCV 2020, arXiv:2003.13834.
+
+Shapes: B clouds, P points of an item, Q of them that are looked at, D width of the embedding.
+"""
+
+from pathlib import Path
+from typing import Annotated, Literal
+
+import torch
+from annotated_types import Ge, Gt, Le
+from torch import Tensor, nn
+
+from modalities.base import Batch, Objective, Randomness, Step
+from modalities.common.contrast import unit
+from modalities.shape.encoder import ShapeEncoder
+from modalities.shape.shown import show
+from modalities.shape.views import Change, prepare, some, taken
+
+
+class Convexity(Objective):
+    """Points of one piece should have like embeddings, points of different ones should not.
+
+    Needs free labels: a piece for every point. Of each cloud `points` are shown to the encoder and
+    all pairs of `pairs` of these are compared. `margin`: cosine similarity that is small enough.
+    `turn`, `scale`, `shift`: how shapes are changed.
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        encoder: ShapeEncoder,
+        *,
+        points: Annotated[int, Gt(1)] = 512,
+        pairs: Annotated[int, Gt(1)] = 256,
+        margin: Annotated[float, Ge(-1), Le(1)] = 0.5,
+        scale: Annotated[float, Ge(0), Le(0.9)] = 0.2,
+        shift: Annotated[float, Ge(0), Le(1)] = 0.1,
+        turn: Literal["none", "vertical", "any"] = "any",
+    ) -> None:
+        super().__init__()
+        self.encoder: ShapeEncoder = encoder
+        self.count, self.pairs, self.margin = points, pairs, margin
+        self.head = nn.Linear(encoder.dim, encoder.dim)
+        self.change = Change(scale=scale, shift=shift, turn=turn)
+
+    def views(self, batch: Batch, rng: Randomness) -> Batch:
+        items, label = batch["items"], batch["free_label"]
+        which = some(rng, items.shape[1], self.count)  # (B, Q)
+        cloud = self.change(taken(items, which), rng)
+        # Which of the pairs of different pieces count is drawn here: (B, Q', Q').
+        side = min(self.pairs, which.shape[1])
+        return {
+            "cloud": cloud, "piece": label.gather(1, which), "draw": rng.uniform(side, side),
+        }  # fmt: skip
+
+    def forward(self, batch: Batch) -> Step:
+        side = batch["draw"].shape[1]
+        found = self.head(self.encoder.points(batch["cloud"])[:, :side])
+        return Step(*pairwise(found, batch["piece"][:, :side], batch["draw"], self.margin))
+
+    def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:  # noqa: ARG002
+        items = batch["items"][:, :: max(1, batch["items"].shape[1] // self.count)]
+        label = batch["free_label"][:, :: max(1, batch["items"].shape[1] // self.count)]
+        show(items, label, self.head(self.encoder.points(prepare(items))), folder)
+
+
+def pairwise(
+    found: Tensor, piece: Tensor, draw: Tensor, margin: float
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Embeddings (B, Q, D), pieces (B, Q) with -1 = none, uniform draws (B, Q, Q) -> loss, metrics.
+
+    Of each cloud all pairs of one piece count, each with 1 - similarity, and as many of the pairs
+    of different pieces, taken at random, with what their similarity exceeds the margin by.
+    """
+    with torch.autocast(found.device.type, enabled=False):
+        found = unit(found)
+        alike = found @ found.transpose(1, 2)  # (B, Q, Q)
+        known = (piece >= 0)[:, :, None] & (piece >= 0)[:, None]
+        known = known & ~torch.eye(piece.shape[1], dtype=torch.bool, device=piece.device)
+        same = piece[:, :, None] == piece[:, None]
+        positive, other = known & same, known & ~same
+        wanted = positive.sum((1, 2), keepdim=True)  # (B, 1, 1)
+        share = wanted / other.sum((1, 2), keepdim=True).clamp_min(1)
+        negative = other & (draw < share)
+        loss = (1 - alike).mul(positive).sum() + (alike - margin).clamp_min(0).mul(negative).sum()
+        loss = loss / (positive.sum() + negative.sum()).clamp_min(1)
+        near = (alike * positive).sum() / positive.sum().clamp_min(1)
+        far = (alike * other).sum() / other.sum().clamp_min(1)
+    return loss, {"same_piece": near.detach(), "other_piece": far.detach()}
