@@ -13,13 +13,13 @@ from modalities.items import UserError
 from tasks import methods
 from tasks.mistakes import Mistakes
 from tasks.mistakes import nearest as nearest
+from tasks.sections import Audio, Natural, Playroom, Positive, Run, Section, Strict, Video
 from tasks.sections import Image as Image
-from tasks.sections import Natural, Playroom, Positive, Run, Section, Strict
 from tasks.sections import PlayroomImage as PlayroomImage
 from tasks.sections import PlayroomShift as PlayroomShift
 
 PARAMS = Path("params.yaml")
-Modality = Literal["image"]
+Modality = Literal["image", "audio", "video"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
 
 
@@ -53,6 +53,8 @@ class Params(Strict):
     training: Training = Training()
     machine: Machine = Machine()
     image: Image
+    audio: Audio = Audio()
+    video: Video = Video()
     report: Report = Field(default_factory=Report)
 
     def section(self, modality: str) -> Section:

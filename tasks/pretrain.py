@@ -212,7 +212,7 @@ def _config(params: Params, run: str, encoder: "Encoder") -> dict[str, Any]:
     described = chosen.model_dump() | {
         "options": schema.model_validate(chosen.options).model_dump(),
         "modality": modality, "run": run, "seed": _seed(params, run), "dim": encoder.dim,
-        "size": getattr(params, modality).size, "precision": params.training.precision,
+        "precision": params.training.precision, **params.section(modality).measures,
     }  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(described))
     return plain

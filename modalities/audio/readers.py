@@ -26,7 +26,17 @@ from numpy.typing import NDArray
 from modalities.audio.layouts import count, describe, find
 from modalities.audio.pictures import thumbnails
 
-__all__ = ["RATE", "count", "decode", "describe", "find", "read", "thumbnails"]
+__all__ = [
+    "RATE",
+    "audible",
+    "count",
+    "decode",
+    "describe",
+    "find",
+    "read",
+    "thumbnails",
+    "to_sound",
+]
 
 Samples: TypeAlias = NDArray[np.int16]
 Floats: TypeAlias = NDArray[np.float32]
@@ -57,10 +67,7 @@ def decode(path: Path, *, seconds: float) -> Floats:
         sound = _by_av(path, seconds) if found is None else found
     except MemoryError:
         raise ValueError("too large for this machine's memory") from None
-    loudest = float(np.abs(sound).max(initial=0))
-    if loudest < 0.5 / 32768:
-        raise ValueError("silent")
-    return sound if loudest <= 1 else sound / loudest
+    return audible(sound)
 
 
 def fit(sound: Floats, length: int) -> Samples:
@@ -105,8 +112,9 @@ def _by_av(path: Path, seconds: float) -> Floats:
                 raise ValueError(kind)
             stream = container.streams.audio[0]
             rate, channels = int(stream.rate or 0), int(stream.channels or 0)
-            known = stream.duration and stream.time_base
-            length = float(stream.duration * stream.time_base) if known else 0.0
+            length = 0.0
+            if stream.duration and stream.time_base:
+                length = float(stream.duration * stream.time_base)
             if not length and container.duration:
                 length = container.duration / av.time_base
             frames = math.ceil(length * rate)
@@ -136,6 +144,24 @@ def _frames(container: Any, stream: Any, start: float, frames: int) -> Floats:
     if not found:
         return np.zeros((0, 1), np.float32)
     return np.ascontiguousarray(np.concatenate(found, 1)[:, :frames].T, dtype=np.float32)
+
+
+def to_sound(container: Any, stream: Any, start: float, seconds: float) -> Floats:
+    """So many seconds of an open container's track from `start` on, as `decode` gives them."""
+    rate, channels = int(stream.rate or 0), int(stream.channels or 0)
+
+    def piece(first: int, frames: int) -> Floats:
+        return _frames(container, stream, start + first / max(rate, 1), frames)
+
+    return audible(_sound(piece, math.ceil(seconds * rate), channels, rate, seconds))
+
+
+def audible(sound: Floats) -> Floats:
+    """The sound within full scale; ValueError if there is nothing to hear."""
+    loudest = float(np.abs(sound).max(initial=0))
+    if loudest < 0.5 / 32768:
+        raise ValueError("silent")
+    return sound if loudest <= 1 else sound / loudest
 
 
 def _sound(piece: Piece, frames: int, channels: int, rate: int, seconds: float) -> Floats:

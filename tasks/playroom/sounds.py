@@ -90,7 +90,7 @@ def struck(material: str) -> Kind:
 
 
 def bounce(rng: Generator, length: int) -> Floats:
-    """A ball comes to rest: blows that follow each other faster and faster, more and more softly."""
+    """A ball comes to rest: blows ever faster and ever softer."""
     material = ("wood", "plastic", "ceramic")[int(rng.integers(3))]
     keep, gap = rng.uniform(0.72, 0.86), rng.uniform(0.3, 0.5)
     steps = keep ** np.arange(24)
@@ -135,10 +135,10 @@ def wind(rng: Generator, length: int) -> Floats:
     return (0.15 + curve**2) * low / low.std() + 0.5 * curve**4 * high / high.std()
 
 
-def engine(rng: Generator, length: int) -> Floats:
-    """Puffs at a steady rate, each through the same exhaust."""
-    speed = rng.uniform(18, 55) * (1 + 0.15 * smooth(rng, length, 1.5))
-    phase = np.cumsum(speed) / RATE
+def engine(rng: Generator, length: int, *, speed: tuple[float, float] = (18.0, 55.0)) -> Floats:
+    """Puffs at a steady rate (of `speed` a second), each through the same exhaust."""
+    rate = rng.uniform(*speed) * (1 + 0.15 * smooth(rng, length, 1.5))
+    phase = np.cumsum(rate) / RATE
     puffs = np.flatnonzero(np.diff(np.floor(phase)) > 0) / RATE
     exhaust = rng.normal(size=400) * np.exp(-np.arange(400) / rng.uniform(20, 90))
     gains = np.where(np.arange(len(puffs)) % 4, rng.uniform(0.4, 1), 1.0)
@@ -166,6 +166,16 @@ def birds(rng: Generator, length: int) -> Floats:
     starts = np.r_[0.05, poisson(rng, 1.2, length / RATE)]
     times = (starts[:, None] + gap * np.arange(int(rng.integers(2, 6)))).ravel()
     return scatter(times, rng.uniform(0.5, 1, len(times)), note, length)
+
+
+def bark(rng: Generator, length: int) -> Floats:
+    """Short harsh calls whose pitch falls."""
+    span = int(rng.uniform(0.1, 0.2) * RATE)
+    pitch = rng.uniform(250, 600) * np.linspace(1.2, 0.7, span)
+    phase = 2 * np.pi * np.cumsum(pitch) / RATE
+    call = sum(np.sin(k * phase) / k**0.7 for k in range(1, 7)) + 0.8 * rng.normal(size=span)
+    times = np.r_[rng.uniform(0, 0.4), poisson(rng, 2.5, length / RATE)]
+    return scatter(times, rng.uniform(0.6, 1, len(times)), call * np.hanning(span), length)
 
 
 KINDS: dict[str, Kind] = {
