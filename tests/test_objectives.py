@@ -6,11 +6,13 @@ import re
 from importlib import import_module
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 
 from modalities.base import Batch, Encoder, Objective, Progress, Randomness, Step
 from modalities.common.optim import optimizer
+from modalities.video.clips import pack
 from tasks.params import load
 from tasks.pretrain import construct
 
@@ -44,17 +46,45 @@ def kind(path: Path) -> type[Objective]:
 
 def encoder(modality: str, wanted: type[Encoder] = Encoder) -> Encoder:
     """A small encoder of the kind that an objective's annotation asks for."""
-    assert modality == "image", f"say here what a small encoder of {modality} is"
-    build = import_module("modalities.image").build_encoder
+    known = ("image", "audio", "video")
+    assert modality in known, f"say here what a small encoder of {modality} is"
+    build = import_module(f"modalities.{modality}").build_encoder
     made: Encoder = build("small", widths=[8, 16, 32])
     if not isinstance(made, wanted):
-        made = build("vit", patch=4, width=32, depth=2, heads=2)
+        patch = {"bands": 16, "frames": 8} if modality == "audio" else {"patch": 4}
+        made = build("vit", **patch, width=32, depth=2, heads=2)
     return made
 
 
 def raw(modality: str) -> Batch:
+    """Items that differ, and free labels that follow from them."""
+    if modality == "audio":
+        return tones()
+    pictures = squares()
+    if modality == "image":
+        return pictures
+    assert modality == "video", f"say here what a raw batch of {modality} is"
+    frames = pictures["items"].numpy()
+    clips = [pack(np.stack([f, f]), np.ones(800, np.int16)) for f in frames]
+    shade = pictures["items"].float().mean((1, 2, 3)).argsort().argsort() // 8  # (ITEMS,)
+    return {"items": torch.from_numpy(np.stack(clips)), "free_label": shade,
+            "index": pictures["index"]}  # fmt: skip
+
+
+def tones() -> Batch:
+    """Tones of many pitches, each in pulses of its own rate; a unit says how high it sounds."""
+    t = torch.arange(16_000) / 16_000
+    pitch = 200 * 1.12 ** torch.arange(ITEMS)[:, None]
+    rate = 2 + torch.arange(ITEMS)[:, None] * 7 % 13
+    wave = torch.sin(6.283 * pitch * t) * (torch.sin(6.283 * rate * t) > 0)
+    g = torch.Generator().manual_seed(0)
+    sound = 8000 * wave + 50 * torch.randn(ITEMS, 16_000, generator=g)
+    units = (torch.arange(ITEMS)[:, None] // 4).expand(-1, 101)
+    return {"items": sound.to(torch.int16), "free_label": units, "index": torch.arange(ITEMS)}
+
+
+def squares() -> Batch:
     """Coarse coloured squares: pictures that differ and have an up and a down."""
-    assert modality == "image", f"say here what a raw batch of {modality} is"
     g = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (ITEMS, 4, 4, 3), generator=g, dtype=torch.uint8)
     x[:, 0] = 255  # the sky

@@ -53,9 +53,7 @@ def grouped(  # noqa: PLR0913
     return Labels(values, sure, tools, numbers)
 
 
-def _codes(
-    points: NDArray[np.float32], rows: NDArray[np.int64], tools: list[str]
-) -> Labels:
+def _codes(points: NDArray[np.float32], rows: NDArray[np.int64], tools: list[str]) -> Labels:
     """The signs of whitened components, (N, W) 0 or 1, -1 for items without a feature."""
     values = np.full((len(tools), points.shape[1]), -1, np.int64)
     values[rows] = points > 0

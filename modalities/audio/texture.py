@@ -14,7 +14,7 @@ Shapes: T samples, B = 32 bands, F frequencies of modulation up to 200 Hz, M = 1
 """
 
 from functools import cache
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 import scipy.fft
@@ -36,7 +36,7 @@ SIZE = 2 * BANDS + sum(BANDS - k for k in OFFSETS) + BANDS * MODULATIONS + 1
 assert SIZE == 502
 
 
-def erb(hertz: NDArray[np.float64] | float) -> NDArray[np.float64]:
+def erb(hertz: NDArray[Any] | float) -> NDArray[np.float64]:
     """ERB number of a frequency, Glasberg and Moore 1990, doi:10.1016/0378-5955(90)90170-T."""
     return np.asarray(9.265 * np.log(1 + np.asarray(hertz) / (24.7 * 9.265)))
 
@@ -82,13 +82,12 @@ def statistics(sound: NDArray[np.int16] | Floats) -> Floats:
 
     ValueError for less than a tenth of a second.
     """
-    if sound.dtype == np.int16:
-        sound = sound.astype(np.float32) / 32768
+    scale = np.float32(1 / 32768 if sound.dtype == np.int16 else 1)
     length = len(sound) // 40 * 40
     if length < RATE // 10:
         raise ValueError(f"too short for a texture: {len(sound)} samples")
-    sound = np.ascontiguousarray(sound[:length], dtype=np.float32)
-    moving = envelopes(sound)
+    heard: Floats = np.ascontiguousarray(sound[:length], dtype=np.float32) * scale
+    moving = envelopes(heard)
     mean = moving.mean(1)  # (B,)
     kept = length * KEPT_RATE // RATE
     spectrum = scipy.fft.rfft(moving, axis=1)[:, : kept // 2 + 1] / moving.shape[1]  # (B, F)
@@ -104,5 +103,5 @@ def statistics(sound: NDArray[np.int16] | Floats) -> Floats:
     together = [(unit[k:] * unit[:-k].conj()).real.sum(1) for k in OFFSETS]
     share = power @ modulation(kept) / np.where(moves, variance, np.inf)[:, None]  # (B, M)
     relative = deviation / np.maximum(mean, QUIET)
-    loudness = 10 * np.log10(np.square(sound).mean() + 1e-10)
+    loudness = 10 * np.log10(np.square(heard).mean() + 1e-10)
     return np.concatenate([mean, relative, *together, share.ravel(), [loudness]]).astype(np.float32)

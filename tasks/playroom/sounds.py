@@ -8,14 +8,14 @@ Shapes: T samples at 16 kHz. All functions draw from `rng` alone.
 """
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 from numpy.typing import NDArray
 from scipy.signal import fftconvolve, lfilter
 
 RATE = 16_000
-Floats: TypeAlias = NDArray[np.float64]
+Floats: TypeAlias = NDArray[Any]
 Generator: TypeAlias = np.random.Generator
 Kind: TypeAlias = Callable[[Generator, int], Floats]
 
@@ -114,7 +114,7 @@ def rain(rng: Generator, length: int) -> Floats:
         times = poisson(rng, rng.uniform(20, 60), length / RATE)
         drop = blow(rng, "plastic", pitch=rng.uniform(700, 4000))[: int(0.03 * RATE)]
         sound += scatter(times, rng.exponential(0.3, len(times)), drop, length)
-    return sound
+    return np.asarray(sound)
 
 
 def fire(rng: Generator, length: int) -> Floats:
@@ -124,7 +124,7 @@ def fire(rng: Generator, length: int) -> Floats:
     crack = rng.normal(size=60) * np.exp(-np.arange(60) / rng.uniform(4, 15))
     sound = scatter(times, rng.pareto(1.5, len(times)).clip(0, 12), crack, length)
     rumble = noise(rng, length, 6) * (0.5 + smooth(rng, length, 6))
-    return sound / (np.abs(sound).max() + 1e-9) + 0.08 * rumble / rumble.std()
+    return np.asarray(sound / (np.abs(sound).max() + 1e-9) + 0.08 * rumble / rumble.std())
 
 
 def wind(rng: Generator, length: int) -> Floats:
@@ -132,7 +132,7 @@ def wind(rng: Generator, length: int) -> Floats:
     curve = smooth(rng, length, rng.uniform(1, 3))
     low = noise(rng, length, 9)
     high = noise(rng, length, 3)
-    return (0.15 + curve**2) * low / low.std() + 0.5 * curve**4 * high / high.std()
+    return np.asarray((0.15 + curve**2) * low / low.std() + 0.5 * curve**4 * high / high.std())
 
 
 def engine(rng: Generator, length: int, *, speed: tuple[float, float] = (18.0, 55.0)) -> Floats:
@@ -143,7 +143,7 @@ def engine(rng: Generator, length: int, *, speed: tuple[float, float] = (18.0, 5
     exhaust = rng.normal(size=400) * np.exp(-np.arange(400) / rng.uniform(20, 90))
     gains = np.where(np.arange(len(puffs)) % 4, rng.uniform(0.4, 1), 1.0)
     sound = scatter(puffs, gains, exhaust, length)
-    return sound / sound.std() + 0.2 * noise(rng, length, 3)
+    return np.asarray(sound / sound.std() + 0.2 * noise(rng, length, 3))
 
 
 def crickets(rng: Generator, length: int) -> Floats:
@@ -209,4 +209,4 @@ def record(
     floor *= loud / np.sqrt(np.mean(floor**2)) * 10 ** (-rng.uniform(*snr) / 20)
     mixed = lfilter([1, -1], [1, -0.995], heard + floor)  # no recorder keeps a constant
     level = 10 ** (rng.uniform(-32, -16) / 20) / np.sqrt(np.mean(mixed**2))
-    return np.rint(np.clip(mixed * level, -1, 1) * 32767).astype(np.int16)
+    return np.asarray(np.rint(np.clip(mixed * level, -1, 1) * 32767), dtype=np.int16)
