@@ -2,7 +2,8 @@
 
 Kinds differ in how sound unfolds in time (decay, rhythm, texture) rather than in its mean spectrum:
 pitch, loudness, microphone and room are drawn at random for every clip, so that no average spectrum
-tells a kind (a test fits MFCC means and sees them fail).
+tells a kind (a test fits MFCC means and sees them fail). Within a clip several things of a kind
+sound, and the microphone moves: what two moments of a clip have in common is its kind.
 
 Shapes: T samples at 16 kHz. All functions draw from `rng` alone.
 """
@@ -79,12 +80,15 @@ def smooth(rng: Generator, length: int, rate: float) -> Floats:
 
 
 def struck(material: str) -> Kind:
-    """A few blows at irregular times on one thing."""
+    """Blows at irregular times on a few things of one material."""
 
     def make(rng: Generator, length: int) -> Floats:
-        seconds = length / RATE
-        times = np.r_[rng.uniform(0, 0.3 * seconds), poisson(rng, rng.uniform(1, 3), seconds)]
-        return scatter(times, rng.uniform(0.4, 1, len(times)), blow(rng, material), length)
+        seconds, sound = length / RATE, np.zeros(length)
+        for thing in range(3):
+            times = poisson(rng, rng.uniform(0.7, 1.5), seconds)
+            times = np.r_[rng.uniform(thing, thing + 1) * seconds / 3, times]
+            sound += scatter(times, rng.uniform(0.4, 1, len(times)), blow(rng, material), length)
+        return sound
 
     return make
 
@@ -149,23 +153,29 @@ def engine(rng: Generator, length: int, *, speed: tuple[float, float] = (18.0, 5
 def crickets(rng: Generator, length: int) -> Floats:
     """A tone in short pulses, the pulses in chirps."""
     t = np.arange(length) / RATE
-    tone = np.sin(2 * np.pi * rng.uniform(1800, 5500) * t)
-    pulse = np.maximum(0, np.sin(2 * np.pi * rng.uniform(24, 48) * t)) ** 2
-    rate, duty = rng.uniform(2, 5), rng.uniform(0.4, 0.7)
-    chirp = ((t * rate + rng.uniform()) % 1 < duty).astype(float)
-    return np.asarray(tone * pulse * np.convolve(chirp, np.hanning(160) / 80, "same"))
+    sound = np.zeros(length)
+    for _ in range(2):
+        tone = np.sin(2 * np.pi * rng.uniform(1500, 5500) * t)
+        pulse = np.maximum(0, np.sin(2 * np.pi * rng.uniform(24, 48) * t)) ** 2
+        rate, duty = rng.uniform(2, 5), rng.uniform(0.3, 0.6)
+        chirp = ((t * rate + rng.uniform()) % 1 < duty).astype(float)
+        sound += tone * pulse * np.convolve(chirp, np.hanning(160) / 80, "same")
+    return sound
 
 
 def birds(rng: Generator, length: int) -> Floats:
-    """Whistles that glide, in phrases."""
-    low, high = np.sort(rng.uniform(1500, 5500, 2))
-    span = int(rng.uniform(0.05, 0.14) * RATE)
-    sweep = np.linspace(low, high + 500, span)[:: int(rng.choice([-1, 1]))]
-    note = np.sin(2 * np.pi * np.cumsum(sweep) / RATE) * np.hanning(span)
-    gap = span / RATE * rng.uniform(1.2, 1.8)
-    starts = np.r_[0.05, poisson(rng, 1.2, length / RATE)]
-    times = (starts[:, None] + gap * np.arange(int(rng.integers(2, 6)))).ravel()
-    return scatter(times, rng.uniform(0.5, 1, len(times)), note, length)
+    """Whistles that glide, in phrases of a few birds."""
+    sound = np.zeros(length)
+    for bird in range(3):
+        low, high = np.sort(rng.uniform(1500, 5500, 2))
+        span = int(rng.uniform(0.05, 0.14) * RATE)
+        sweep = np.linspace(low, high + 500, span)[:: int(rng.choice([-1, 1]))]
+        note = np.sin(2 * np.pi * np.cumsum(sweep) / RATE) * np.hanning(span)
+        gap = span / RATE * rng.uniform(1.2, 1.8)
+        start = rng.uniform(bird, bird + 1) / 3 * (length / RATE - 0.3)
+        times = start + gap * np.arange(int(rng.integers(2, 6)))
+        sound += scatter(times, rng.uniform(0.5, 1, len(times)), note, length)
+    return sound
 
 
 def bark(rng: Generator, length: int) -> Floats:
@@ -186,13 +196,16 @@ KINDS: dict[str, Kind] = {
 
 
 def microphone(rng: Generator, sound: Floats, strength: float = 1.0) -> Floats:
-    """Another frequency response and another room for every clip."""
+    """Another frequency response, which changes as it moves, and another room for every clip."""
     spectrum = np.fft.rfft(sound)
-    hertz = np.fft.rfftfreq(len(sound), 1 / RATE)
+    hertz = np.log(np.maximum(np.fft.rfftfreq(len(sound), 1 / RATE), 60))
     knots = np.linspace(np.log(60), np.log(RATE / 2), 7)
-    curve = np.cumsum(rng.normal(0, 6, 7)) * strength  # dB
-    gain = np.interp(np.log(np.maximum(hertz, 60)), knots, curve - curve.mean())
-    heard = np.fft.irfft(spectrum * 10 ** (gain / 20), len(sound))
+    ends = []
+    for _ in range(2):
+        curve = np.cumsum(rng.normal(0, 6, 7)) * strength  # dB
+        gain = np.interp(hertz, knots, curve - curve.mean())
+        ends.append(np.fft.irfft(spectrum * 10 ** (gain / 20), len(sound)))
+    heard = ends[0] + np.linspace(0, 1, len(sound)) * (ends[1] - ends[0])
     span = int(rng.uniform(0.05, 0.25) * RATE)
     echo = rng.normal(size=span) * np.exp(-np.arange(span) / (span / 5))
     wet = fftconvolve(heard, echo)[: len(sound)]
