@@ -187,3 +187,4 @@ class Video(TaughtSection):
     size: Annotated[int, Ge(8), Le(1024)] = 32  # of a frame
     frames: Annotated[int, Ge(1), Le(64)] = 4  # of an item
     seconds: Annotated[float, Ge(0.2), Le(60)] = 2.0
+    controls: Annotated[list[str], MaxLen(0)] = []  # they are pictures'
