@@ -189,3 +189,39 @@ def test_mfcc_of_a_louder_sound_differ_in_the_first_only() -> None:
     expected = np.sqrt(40) * np.log(16)
     assert abs(loud[0] - soft[0] - expected) < 0.05
     assert mfcc.with_slopes(noise.astype(np.int16)).shape == (101, 39)
+
+
+def test_the_second_round_takes_units_from_what_a_run_learnt(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import json
+
+    import torch
+    from safetensors.torch import save_file
+
+    from modalities.audio import build_encoder
+    from modalities.audio.labelers.run_units import RunUnits
+    from modalities.items import UserError
+
+    monkeypatch.chdir(tmp_path)
+    turn = np.concatenate([tone(0.24, 300), tone(0.24, 3000)] * 2)
+    items = np.stack([(turn * 30_000).astype(np.int16)] * 4)
+    labeler = RunUnits(run="first", k=2, sample=60)
+    features = np.stack([labeler.label(Path("x"), item) for item in items])
+    with pytest.raises(UserError, match="run `python -m tasks pretrain first` first"):
+        labeler.gather(found(features, items, np.full(4, -1), tmp_path))
+    folder = tmp_path / "models/first"
+    folder.mkdir(parents=True)
+    options = {"bands": 64, "frames": 8, "width": 16, "depth": 1, "heads": 2}
+    torch.manual_seed(0)
+    encoder = build_encoder("vit", **options)
+    torch.nn.init.zeros_(encoder.blocks[0].out.weight)  # a step knows nothing of the others
+    save_file(encoder.state_dict(), folder / "encoder.safetensors")
+    config = {"modality": "audio", "encoder": "vit", "encoder_options": options}
+    (folder / "config.json").write_text(json.dumps(config))
+    made = labeler.gather(found(features, items, np.full(4, -1), tmp_path))
+    assert made.values.shape == (4, items.shape[1] // 160 + 1)
+    assert (made.values == made.values[:1]).all(), "equal sounds have equal units"
+    assert set(np.unique(made.values)) == {0, 1}
+    changes = np.flatnonzero(np.diff(made.values[0])) + 1
+    assert (changes % 8 == 0).all(), "a step's unit stands at all its frames"

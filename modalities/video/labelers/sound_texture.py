@@ -3,6 +3,7 @@
 Shapes: N clips, L bytes of a packed clip, W whitened components.
 """
 
+from hashlib import sha256
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -13,6 +14,9 @@ from modalities.audio.gallery import grouped
 from modalities.labels import Array, Found, Labeler, Labels
 from modalities.video.clips import Sounds, sound_of
 from modalities.video.readers import thumbnails
+
+# Part of the key of cached labels: the key knows the code of clips by itself, not of sounds.
+LIBRARY = sha256(Path(texture.__file__).read_bytes()).hexdigest()
 
 
 class SoundTexture(Labeler):
