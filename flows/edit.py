@@ -108,7 +108,8 @@ def data(root: Path, modality: str, source: str, labels: Path | None) -> tuple[l
         tree[modality]["source"], tree[modality]["labels"] = where, told
         make = tree.setdefault("playroom", {}).setdefault("make", [])
         if where == made and modality not in make:
-            make.append(modality)
+            before = MODALITIES[: MODALITIES.index(modality)]
+            make.insert(sum(m in make for m in before), modality)
         if where != made and modality in make:
             make.remove(modality)
 
