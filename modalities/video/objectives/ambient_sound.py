@@ -69,4 +69,5 @@ class AmbientSound(Objective):
     @torch.no_grad()
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:  # noqa: ARG002
         """The frames that each unit of the last map responds to most: pictures/units.html."""
+        folder.mkdir(parents=True, exist_ok=True)
         (folder / "units.html").write_text(top_frames(self.encoder, batch["items"]), "utf-8")
