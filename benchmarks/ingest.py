@@ -53,7 +53,12 @@ def _cpu() -> float:
 
 def measure(folder: Path) -> tuple[float, float, float]:
     """(seconds, CPU seconds, peak MB) of `python -m tasks ingest image` in a folder."""
-    command = [sys.executable, "-m", "tasks", "ingest", "image"]
+    return measure_modality(folder, "image")
+
+
+def measure_modality(folder: Path, modality: str) -> tuple[float, float, float]:
+    """(seconds, CPU seconds, peak MB) of `python -m tasks ingest MODALITY` in a folder."""
+    command = [sys.executable, "-m", "tasks", "ingest", modality]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     started, cpu, peak = time.monotonic(), _cpu(), 0
     with subprocess.Popen(command, cwd=folder, env=environment, stdout=subprocess.DEVNULL,

@@ -31,6 +31,16 @@ NAMES: dict[str, Any] = {
 }
 
 
+# What runs on clips learn is an encoder of pictures: they have pictures' encoders and tasks, and
+# are measured on pictures. A full video modality will have its own.
+HOMES = {"video": "image"}
+
+
+def home(modality: str) -> str:
+    """The modality whose encoders and tasks a modality's runs have: mostly its own."""
+    return HOMES.get(modality, modality)
+
+
 @dataclass(frozen=True)
 class Found:
     """What a name stands for: the schema of its options, or None and the names there are."""
@@ -43,6 +53,7 @@ class Found:
 
 def method(modality: str, kind: str, name: str) -> Found:
     """The method `name`, `kind` being its folder: objectives, labelers or tasks."""
+    modality = home(modality) if kind == "tasks" else modality
     known = names(modality, kind)
     base = {"objectives": "Objective", "labelers": "Labeler", "tasks": "Task"}[kind]
     found = schema(ROOT / modality / kind / f"{name}.py", base) if name in known else None
@@ -57,6 +68,7 @@ def names(modality: str, kind: str) -> tuple[str, ...]:
 
 def encoder(modality: str, name: str) -> Found:
     """The encoder `name`: one of the modality's own, a backbone of torchvision, or timm/NAME."""
+    modality = home(modality)
     own = _encoders(modality)
     if name in own:
         return Found("encoder", name, _model(*own[name]), tuple(own))
@@ -85,15 +97,16 @@ def mismatch(modality: str, objective: str, encoder: str) -> str | None:
     node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and _derives(n, "Objective"))
     arguments = init.args.args if (init := _init(node)) else []
     kind = next((ast.unparse(a.annotation) for a in arguments if a.annotation), "Encoder")
-    if kind in ("Encoder", f"{modality.capitalize()}Encoder"):
+    if kind in ("Encoder", "ImageEncoder", "ShapeEncoder", "SoundEncoder"):
         return None
-    fit = [name for name, (n, _) in _encoders(modality).items() if _derives(n, kind)]
-    of_timm = _of_timm(modality, encoder)
+    fit = [name for name, (n, _) in _encoders(home(modality)).items() if _derives(n, kind)]
+    of_timm = _of_timm(home(modality), encoder)
     if of_timm and _derives(of_timm[0], kind):
         return None
     if encoder in fit:
         return None
-    others = ", or a vision transformer of timm" if _of_timm(modality, f"{TIMM}{VIT}") else ""
+    known = _of_timm(home(modality), f"{TIMM}{VIT}")
+    others = ", or a vision transformer of timm" if known else ""
     allowed = f"{', '.join(fit)}{others}"
     return f"objective {objective} cannot train encoder {encoder!r}; allowed: {allowed}"
 

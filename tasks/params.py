@@ -13,15 +13,15 @@ from modalities.items import UserError
 from tasks import methods
 from tasks.mistakes import Mistakes
 from tasks.mistakes import nearest as nearest
+from tasks.sections import Audio, Natural, Playroom, Positive, Run, Section, Strict, Video
 from tasks.sections import Image as Image
-from tasks.sections import Natural, Playroom, Positive, Run, Section, Strict
 from tasks.sections import PlayroomImage as PlayroomImage
 from tasks.sections import PlayroomShape as PlayroomShape
 from tasks.sections import PlayroomShift as PlayroomShift
 from tasks.sections import Shape as Shape
 
 PARAMS = Path("params.yaml")
-Modality = Literal["image", "shape"]
+Modality = Literal["image", "video", "audio", "shape"]
 MODALITIES: tuple[str, ...] = get_args(Modality)
 
 
@@ -55,7 +55,9 @@ class Params(Strict):
     training: Training = Training()
     machine: Machine = Machine()
     image: Image
-    shape: Shape = Shape(source="raw/playroom/shape", labels="raw/playroom/shape")
+    video: Video = Video()
+    audio: Audio = Audio()
+    shape: Shape = Shape()
     report: Report = Field(default_factory=Report)
 
     def section(self, modality: str) -> Section:

@@ -212,17 +212,10 @@ def _config(params: Params, run: str, encoder: "Encoder") -> dict[str, Any]:
     described = chosen.model_dump() | {
         "options": schema.model_validate(chosen.options).model_dump(),
         "modality": modality, "run": run, "seed": _seed(params, run), "dim": encoder.dim,
-        "precision": params.training.precision, **_reading(params, modality),
+        "precision": params.training.precision, **params.section(modality).measures,
     }  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(described))
     return plain
-
-
-def _reading(params: Params, modality: str) -> dict[str, Any]:
-    """How ingest read the items: the modality's own keys, such as `size`."""
-    section = params.section(modality)
-    known = {"source", "labels", "labelers", "runs", "controls", "tasks"}
-    return section.model_dump(exclude=known)
 
 
 def _curves(folder: Path, history: "list[Row]") -> None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from tasks import options
 from tasks.params import MODALITIES, Params
 
 KEYS = (
@@ -39,7 +40,8 @@ def places(params: Params) -> list[Place]:
             for run, made in section.runs.items():
                 stage = f"transfer-{modality}@{run}-{task}"
                 folder = Path("results") / run / task
-                found.append(Place(modality, run, made.objective, task, folder, stage))
+                told = options.home(modality)
+                found.append(Place(told, run, made.objective, task, folder, stage))
             for name in section.published:
                 stage = f"transfer-checkpoint-{modality}@{name}-{task}"
                 found.append(

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Annotated, Any, Literal
 
-from annotated_types import Ge, Gt, Le, MaxLen, MinLen
+from annotated_types import Ge, Gt, Le, MaxLen, MinLen, MultipleOf
 from pydantic import BaseModel, ConfigDict, field_validator
 
 Positive = Annotated[int, Gt(0)]
@@ -61,6 +61,25 @@ class PlayroomShape(Strict):
     pose: Literal["upright", "turned", "tumbled"] = "turned"
 
 
+class PlayroomAudio(Strict):
+    """How many sounds a kind gets, and how long they are."""
+
+    labelled: Positive = 40
+    unlabelled: Natural = 110
+    val: Positive = 20
+    test: Positive = 40
+    seconds: Annotated[float, Ge(0.5), Le(60)] = 2.0
+
+
+class PlayroomVideo(Strict):
+    """How many clips a category of toy gets, their side in pixels, their length."""
+
+    clips: Positive = 100
+    size: Annotated[int, Ge(16), Le(1024), MultipleOf(2)] = 64
+    frames: Annotated[int, Ge(2), Le(64)] = 4
+    seconds: Annotated[float, Ge(0.5), Le(60)] = 2.0
+
+
 class Playroom(Strict):
     """The generated world: what to make of it."""
 
@@ -68,6 +87,8 @@ class Playroom(Strict):
     seed: Natural = 0
     image: PlayroomImage = PlayroomImage()
     shape: PlayroomShape = PlayroomShape()
+    audio: PlayroomAudio = PlayroomAudio()
+    video: PlayroomVideo = PlayroomVideo()
 
 
 class Run(Strict):
@@ -127,6 +148,11 @@ class Section(Strict):
         """The published weights, where a modality can read them."""
         return {}
 
+    @property
+    def measures(self) -> dict[str, Any]:
+        """What only this modality has: the size of its items."""
+        return self.model_dump(exclude={"checkpoints", "joint", *TaughtSection.model_fields})
+
 
 class TaughtSection(Section):
     """A modality with labelers: its runs may learn from free labels."""
@@ -162,6 +188,28 @@ class Image(Section):
 class Shape(TaughtSection):
     """3D shapes."""
 
+    source: str = "raw/playroom/shape"
+    labels: str = "raw/playroom/shape"
     points: Annotated[int, Ge(64), Le(65536)] = 1024  # per shape
     controls: list[Literal["scratch", "random", "joint", "majority"]] = []
     joint: str = "none"  # the labeler whose free labels the control `joint` learns from
+
+
+class Audio(TaughtSection):
+    """Sounds."""
+
+    source: str = "raw/playroom/audio"
+    labels: str = "raw/playroom/audio"
+    seconds: Annotated[float, Ge(0.2), Le(60)] = 2.0  # of an item
+    controls: list[Literal["scratch", "random", "majority", "mfcc"]] = []
+
+
+class Video(TaughtSection):
+    """Clips: frames with their sound. What is learnt is an encoder of pictures."""
+
+    source: str = "raw/playroom/video"
+    labels: str = "raw/playroom/video"
+    size: Annotated[int, Ge(8), Le(1024)] = 32  # of a frame
+    frames: Annotated[int, Ge(1), Le(64)] = 4  # of an item
+    seconds: Annotated[float, Ge(0.2), Le(60)] = 2.0
+    controls: Annotated[list[str], MaxLen(0)] = []  # they are pictures'

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modalities.items import UserError
+from tasks import options
 from tasks.channel import Channel
 from tasks.params import Params
 from tasks.stage import output, write_json
@@ -43,7 +44,7 @@ def transfer(params: Params, tell: Channel, run: str, task: str) -> None:
     if (config["encoder"], config["encoder_options"]) != of_controls:
         text = f"{config['encoder']} {config['encoder_options']}"
         tell.warn(f"{run} has the encoder {text}, its controls have {made.encoder}: not comparable")
-    what = What(modality, run, config["objective"], task)
+    what = What(options.home(modality), run, config["objective"], task)
     folder = Path("results") / run / task
     _stage(params, tell, what, (made, "pretrained", pretrained(run)), folder)
 
@@ -92,7 +93,7 @@ def kind(modality: str, task: str) -> Any:
     """The class of a task: its file's one class that is a Task."""
     from modalities.base import Task
 
-    module = importlib.import_module(f"modalities.{modality}.tasks.{task}")
+    module = importlib.import_module(f"modalities.{options.home(modality)}.tasks.{task}")
     kinds = [k for k in vars(module).values() if isinstance(k, type) and Task in k.__mro__[1:]]
     assert len(kinds) == 1, f"{module.__name__}: expected one Task"
     return kinds[0]

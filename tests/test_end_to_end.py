@@ -44,6 +44,18 @@ def tiny(params: dict) -> None:
     params["shape"]["tasks"]["parts"].update(
         {"budgets": [1], "draws": 2, "min_steps": 2, "max_steps": 2}
     )
+    sound = {"labelled": 6, "unlabelled": 4, "val": 2, "test": 2, "seconds": 0.5}
+    params["playroom"]["audio"].update(sound)
+    params["playroom"]["video"].update(clips=3, size=16, frames=2, seconds=0.5)
+    params["audio"]["seconds"] = params["video"]["seconds"] = 0.5
+    params["video"].update(size=16, frames=2)
+    for modality in ("audio", "video"):
+        for labels in params[modality]["labelers"].values():
+            labels["options"]["k"] = 6
+        for run in params[modality]["runs"].values():
+            run.update(epochs=1, batch_size=16)
+        few = {"draws": 2, "budgets": [2], "max_steps": 6, "min_steps": 4}
+        params[modality]["tasks"]["classification"].update(few)
 
 
 def fresh(folder: Path) -> Path:

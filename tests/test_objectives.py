@@ -7,11 +7,13 @@ from importlib import import_module
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from modalities.base import Batch, Encoder, Objective, Progress, Randomness, Step
 from modalities.common.optim import optimizer
+from modalities.video.clips import pack
 from tasks.params import MODALITIES, load
 from tasks.pretrain import construct
 
@@ -27,6 +29,10 @@ ITEMS = 32
 # Options of the modality's small encoder, and the one that can be shown parts of an item.
 ENCODERS: dict[str, Any] = {
     "image": ({"widths": [8, 16, 32]}, ("vit", {"patch": 4, "width": 32, "depth": 2, "heads": 2})),
+    "audio": (
+        {"widths": [8, 16, 32]},
+        ("vit", {"bands": 16, "frames": 8, "width": 32, "depth": 2, "heads": 2}),
+    ),
     "shape": (
         {"width": 8, "dim": 32, "centres": [32, 8], "neighbours": 8},
         ("transformer", {"width": 48, "depth": 2, "heads": 3, "groups": 16, "size": 16}),
@@ -54,17 +60,45 @@ def kind(path: Path) -> type[Objective]:
 
 def encoder(modality: str, wanted: type[Encoder] = Encoder) -> Encoder:
     """A small encoder of the kind that an objective's annotation asks for."""
-    small, parts = ENCODERS[modality]
+    small, parts = ENCODERS["image" if modality == "video" else modality]
     build = import_module(f"modalities.{modality}").build_encoder
     made: Encoder = build("small", **small)
     return made if isinstance(made, wanted) else build(*parts[:1], **parts[1])
 
 
-def raw(modality: str) -> Batch:
-    """Coarse coloured squares: pictures that differ and have an up and a down."""
+def raw(modality: str, objective: str = "") -> Batch:
+    """Items that differ, and free labels that follow from them."""
+    if modality == "audio":
+        found = tones()
+        one = found["free_label"][:, 0]  # per sound, where others learn from one per frame
+        return found | {"free_label": one} if objective == "clusters" else found
     if modality == "shape":
         return clouds()
-    assert modality == "image", f"say here what a raw batch of {modality} is"
+    pictures = squares()
+    if modality == "image":
+        return pictures
+    assert modality == "video", f"say here what a raw batch of {modality} is"
+    frames = pictures["items"].numpy()
+    clips = [pack(np.stack([f, f]), np.ones(800, np.int16)) for f in frames]
+    shade = pictures["items"].float().mean((1, 2, 3)).argsort().argsort() // 8  # (ITEMS,)
+    return {"items": torch.from_numpy(np.stack(clips)), "free_label": shade,
+            "index": pictures["index"]}  # fmt: skip
+
+
+def tones() -> Batch:
+    """Tones of many pitches, each in pulses of its own rate; a unit says how high it sounds."""
+    t = torch.arange(16_000) / 16_000
+    pitch = 200 * 1.12 ** torch.arange(ITEMS)[:, None]
+    rate = 2 + torch.arange(ITEMS)[:, None] * 7 % 13
+    wave = torch.sin(6.283 * pitch * t) * (torch.sin(6.283 * rate * t) > 0)
+    g = torch.Generator().manual_seed(0)
+    sound = 8000 * wave + 50 * torch.randn(ITEMS, 16_000, generator=g)
+    units = (torch.arange(ITEMS)[:, None] // 4).expand(-1, 101)
+    return {"items": sound.to(torch.int16), "free_label": units, "index": torch.arange(ITEMS)}
+
+
+def squares() -> Batch:
+    """Coarse coloured squares: pictures that differ and have an up and a down."""
     g = torch.Generator().manual_seed(0)
     x = torch.randint(0, 256, (ITEMS, 4, 4, 3), generator=g, dtype=torch.uint8)
     x[:, 0] = 255  # the sky
@@ -110,7 +144,7 @@ def randomness(seed: int = 0, **share: int) -> Randomness:
 
 
 def test_views_follow_from_the_generator(path: Path) -> None:
-    objective, batch = make(path), raw(path.parts[-3])
+    objective, batch = make(path), raw(path.parts[-3], path.stem)
     first, again = (objective.views(batch, randomness(1)) for _ in range(2))
     other = objective.views(batch, randomness(2))
     assert all(torch.equal(first[key], again[key]) for key in first)
@@ -119,7 +153,7 @@ def test_views_follow_from_the_generator(path: Path) -> None:
 
 def test_views_of_half_a_batch_are_half_of_the_views(path: Path) -> None:
     """Two processes together see what one would: for every image tensor, as a set of pictures."""
-    objective, batch = make(path), raw(path.parts[-3])
+    objective, batch = make(path), raw(path.parts[-3], path.stem)
     whole = objective.views(batch, randomness())
     half = ITEMS // 2
     halves = [
@@ -137,7 +171,7 @@ def test_views_of_half_a_batch_are_half_of_the_views(path: Path) -> None:
 
 def test_the_loss_is_finite_and_reaches_the_encoder(path: Path) -> None:
     objective = make(path)
-    step = objective(objective.views(raw(path.parts[-3]), randomness()))
+    step = objective(objective.views(raw(path.parts[-3], path.stem), randomness()))
     assert isinstance(step, Step)
     assert step.loss.shape == ()
     assert torch.isfinite(step.loss)
@@ -167,7 +201,7 @@ def test_a_tiny_set_is_learned(path: Path) -> None:
     """The loss falls, from where it is when queues and averages are filled, without collapse."""
     from tasks.monitor import diagnose, health
 
-    objective, batch = make(path), raw(path.parts[-3])
+    objective, batch = make(path), raw(path.parts[-3], path.stem)
     before = run(objective, batch, range(8), lr=0.0)[-4:]
     after = run(objective, batch, range(8, 68), lr=3e-3)[-10:]
     assert sum(after) / 10 < 0.85 * sum(before) / 4
@@ -176,7 +210,7 @@ def test_a_tiny_set_is_learned(path: Path) -> None:
 
 
 def test_the_state_comes_back(path: Path) -> None:
-    objective, batch = make(path), raw(path.parts[-3])
+    objective, batch = make(path), raw(path.parts[-3], path.stem)
     run(objective, batch, range(3), lr=1e-3)
     twin = make(path)
     twin.load_state_dict(objective.state_dict())

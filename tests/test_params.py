@@ -76,7 +76,7 @@ def test_the_line_is_given(tmp_path: Path) -> None:
 def test_all_mistakes_at_once(tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(
-        DEFAULT.replace("  size: 32", "  size: 0").replace("seed: 0", "sed: 0"), "utf-8"
+        DEFAULT.replace("  size: 32", "  size: 0", 1).replace("seed: 0", "sed: 0"), "utf-8"
     )
     with pytest.raises(UserError) as caught:
         load(path)

@@ -1,0 +1,28 @@
+"""Clusters of mean MFCC: the control for sound textures, which knows no change in time.
+
+Davis and Mermelstein 1980, doi:10.1109/TASSP.1980.1163420. Shapes: N sounds, T samples.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+from annotated_types import Ge, Le
+
+from modalities.audio import mfcc
+from modalities.audio.gallery import grouped
+from modalities.labels import Array, Found, Labeler, Labels
+
+
+class Mfcc(Labeler):
+    """The mean over time of 13 coefficients, whitened, by k-means into `k` clusters, (N,)."""
+
+    def __init__(self, *, k: Annotated[int, Ge(2), Le(4096)] = 30) -> None:
+        self.k = k
+
+    def label(self, path: Path, item: Array) -> Array:  # noqa: ARG002
+        """(T,) int16 -> (13,)."""
+        return mfcc.mean(item)
+
+    def gather(self, found: Found) -> Labels:
+        return grouped(found, found.items, kind="clusters", k=self.k, width=mfcc.COEFFICIENTS,
+                       tool="mean MFCC, k-means")  # fmt: skip

@@ -1,0 +1,77 @@
+"""Units from what a run has learnt: the second round of HuBERT. Hsu et al., arXiv:2106.07447.
+
+Shapes: N sounds, T samples, F frames (one in 10 ms), w time steps of the encoder, D its width.
+"""
+
+from pathlib import Path
+from typing import Annotated
+
+import numpy as np
+from annotated_types import Ge, Gt, Le, MinLen
+
+from modalities.audio.units import quantised
+from modalities.items import UserError
+from modalities.labels import Array, Found, Labeler, Labels
+
+PIECE = 64  # sounds at a time
+
+
+class RunUnits(Labeler):
+    """Features of `models/RUN`'s encoder at every time step, by k-means into `k` units, (N, F).
+
+    The encoder must be a `vit`. A step's unit stands at all its frames. All is computed when items
+    are gathered, not per item: it depends on the weights, which the stage depends on as a whole.
+    """
+
+    def __init__(
+        self,
+        *,
+        run: Annotated[str, MinLen(1)] = "units1",
+        k: Annotated[int, Ge(2), Le(4096)] = 100,
+        sample: Annotated[int, Gt(0)] = 50_000,
+    ) -> None:
+        self.run, self.k, self.sample = run, k, sample
+
+    def label(self, path: Path, item: Array) -> Array:  # noqa: ARG002
+        return np.zeros(1, np.uint8)
+
+    def gather(self, found: Found) -> Labels:
+        features, step = _features(Path("models") / self.run, found)
+        made = quantised(found, features, self.k, self.sample, f"{self.run}, k-means")
+        frames = found.items.shape[1] // 160 + 1
+        wide = [
+            np.pad(np.repeat(part, step, 1), ((0, 0), (0, step)), mode="edge")[:, :frames]
+            for part in (made.values, made.confidence)
+        ]
+        return Labels(wide[0], wide[1], made.provenance, made.metrics)
+
+
+def _features(folder: Path, found: Found) -> tuple[Array, int]:
+    """(N, w, D) float16 of the run's encoder, and how many frames a step has."""
+    import json
+
+    import torch
+    from safetensors.torch import load_file
+
+    from modalities.audio.encoder import PatchEncoder, build
+    from modalities.audio.views import prepare
+
+    if not (folder / "config.json").exists():
+        raise UserError(f"{folder}: not found; run `python -m tasks pretrain {folder.name}` first")
+    config = json.loads((folder / "config.json").read_text("utf-8"))
+    if config["modality"] != "audio" or config["encoder"] != "vit":
+        text = f"{config['encoder']} of {config['modality']}"
+        raise UserError(f"{folder}: expected an encoder vit of audio, found {text}")
+    encoder = build(config["encoder"], **config["encoder_options"])
+    assert isinstance(encoder, PatchEncoder)
+    encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
+    encoder.eval()
+    parts = []
+    with torch.inference_mode():
+        for start in range(0, len(found.items), PIECE):
+            x = prepare(torch.from_numpy(np.array(found.items[start : start + PIECE])))
+            rows, steps = encoder.grid(x)
+            tokens = encoder.tokens(x).view(len(x), rows, steps, -1).mean(1)
+            parts.append(tokens.half().numpy())
+            found.tell.progress(0.9 + 0.05 * start / len(found.items), "features")
+    return np.concatenate(parts), encoder.patch[1]

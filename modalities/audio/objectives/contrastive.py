@@ -1,0 +1,55 @@
+"""Contrastive learning of sounds. Saeed, Grangier, Zeghidour 2020, "COLA", arXiv:2010.10915.
+
+Shapes: B sounds, P width of the projection, N items of the data, K length of the queue.
+"""
+
+from typing import Annotated, Literal
+
+from annotated_types import Ge, Gt, Le, Lt
+from torch import nn
+
+from modalities.audio.views import contrastive, log_mel
+from modalities.base import Batch, Encoder, Randomness
+from modalities.common.heads import mlp
+from modalities.common.instance import InstanceObjective
+from modalities.common.negatives import EndToEnd, MemoryBank, Negatives, Queue
+
+
+class Contrastive(InstanceObjective):
+    """A crop of a sound must find another crop of it among those of other sounds.
+
+    Cosine similarity at a temperature in place of COLA's bilinear one. `negatives: batch`: the
+    other B - 1 sounds, as COLA; `memory_bank`: what the N - 1 others were when last seen; `queue`:
+    K older keys by a following network. `bank_momentum` moves the bank's features; `queue`,
+    `momentum` and `splits` are MoCo's (arXiv:1911.05722).
+    """
+
+    def __init__(  # noqa: PLR0913
+        self,
+        encoder: Encoder,
+        *,
+        negatives: Literal["batch", "memory_bank", "queue"] = "batch",
+        temperature: Annotated[float, Gt(0)] = 0.2,
+        projection: Annotated[int, Gt(0)] = 128,
+        bank_momentum: Annotated[float, Ge(0), Lt(1)] = 0.5,
+        queue: Annotated[int, Gt(0)] = 4096,
+        momentum: Annotated[float, Ge(0), Lt(1)] = 0.99,
+        splits: Annotated[int, Gt(0)] = 4,
+        crop: Annotated[float, Gt(0), Le(1)] = 0.5,
+        shift: Annotated[float, Ge(0), Le(0.5)] = 0.2,
+        tilt: Annotated[float, Ge(0), Le(2)] = 0.4,
+        noise: Annotated[float, Ge(0), Le(1)] = 0.5,
+        hide: Annotated[float, Ge(0), Le(0.5)] = 0.0,
+    ) -> None:
+        head = mlp(encoder.dim, encoder.dim, projection)
+        source: Negatives = EndToEnd()
+        if negatives == "memory_bank":
+            source = MemoryBank(projection, momentum=bank_momentum)
+        elif negatives == "queue":
+            leader = nn.Sequential(encoder, head)
+            source = Queue(leader, projection, length=queue, momentum=momentum, splits=splits)
+        augmentation = contrastive(crop=crop, shift=shift, tilt=tilt, noise=noise, hide=hide)
+        super().__init__(encoder, head, source, augmentation, temperature=temperature)
+
+    def views(self, batch: Batch, rng: Randomness) -> Batch:
+        return super().views(batch | {"items": log_mel(batch["items"])}, rng)

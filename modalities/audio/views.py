@@ -1,0 +1,170 @@
+"""Sounds as an encoder takes them, and the ways to change one without changing what it is.
+
+Everything happens to whole batches of log-mel spectrograms on the training device. Cropping and
+stretching are linear and separable, as with pictures: a small matrix per sound and axis.
+
+Shapes: B batch, T samples, M mel bands, F frames of a sound and G of a view. In: (B, T) int16.
+Out: (B, 1, M, G), in units of about one standard deviation.
+"""
+
+import math
+from dataclasses import dataclass
+from functools import cache
+
+import torch
+from torch import Tensor
+
+from modalities.base import Randomness
+from modalities.common.augmentation import places, stretch
+
+RATE = 16_000
+BANDS = 64
+HOP = 160  # samples: 10 ms
+WINDOW = 400
+SIZE = 512  # of the Fourier transform
+RANGE = (50.0, 7_800.0)  # Hz
+FLOOR = 1e-4  # share of a sound's mean power that is added: below it there is nothing to hear
+SCALE = 3.0  # nepers: about the standard deviation of log-mel levels
+
+
+@cache
+def _transform(device: torch.device) -> torch.nn.Module:
+    from torchaudio.transforms import MelSpectrogram
+
+    made: torch.nn.Module = MelSpectrogram(
+        RATE, n_fft=SIZE, win_length=WINDOW, hop_length=HOP, n_mels=BANDS, f_min=RANGE[0],
+        f_max=RANGE[1],
+    ).to(device)  # fmt: skip
+    return made
+
+
+def frames_of(samples: int) -> int:
+    """F for so many samples: a frame in every 10 ms, the first one in the middle of nothing."""
+    return samples // HOP + 1
+
+
+def log_mel(items: Tensor) -> Tensor:
+    """(B, T) int16 -> (B, 1, M, F) float32: log-mel levels less their mean over the sound.
+
+    So the level of a recording, which says more of the device than of what sounds, has no effect.
+    """
+    with torch.autocast(items.device.type, enabled=False):
+        wave = items.float() / 32768
+        power: Tensor = _transform(items.device)(wave)  # (B, M, F)
+        level = (power + FLOOR * power.mean((1, 2), keepdim=True) + 1e-12).log()
+        return ((level - level.mean((1, 2), keepdim=True)) / SCALE)[:, None]
+
+
+def prepare(items: Tensor) -> Tensor:
+    """Only the change of form: (B, T) int16 -> (B, 1, M, F)."""
+    return log_mel(items)
+
+
+@dataclass(frozen=True)
+class Augmentation:
+    """What may happen to a spectrogram. Defaults: nothing."""
+
+    crop: tuple[float, float] = (1.0, 1.0)  # share of the time that is kept
+    length: float = 1.0  # frames of a view as a share of the sound's
+    shift: float = 0.0  # of the bands, up or down, as a share of them
+    tilt: float = 0.0  # deviation of a random, smooth frequency response, in SCALE units
+    noise: float = 0.0  # probability that a noise floor hides what is soft
+    hide: float = 0.0  # greatest share of bands, and of frames, under a mask (SpecAugment)
+
+    def __call__(self, x: Tensor, rng: Randomness) -> Tensor:
+        """(B, T) int16, or its spectrogram (B, 1, M, F) -> (B, 1, M, G)."""
+        if not x.is_floating_point():
+            x = log_mel(x)
+        with torch.autocast(x.device.type, enabled=False):
+            drawn = self._draw(rng)
+            x = self._cut(x[:, 0], drawn)
+            x = self._respond(x, drawn)
+            return self._mask(x, drawn)[:, None]
+
+    def _draw(self, rng: Randomness) -> dict[str, Tensor]:
+        """Everything random, always in the same order."""
+        return {
+            "part": rng.uniform(low=self.crop[0], high=self.crop[1]),
+            "place": rng.uniform(),
+            "shift": rng.uniform(low=-self.shift, high=self.shift),
+            "wide": rng.uniform(low=1 - self.shift, high=1.0),
+            "tilt": rng.normal(4) * self.tilt,
+            "floor": rng.uniform(low=-1.0, high=0.5),
+            "slope": rng.uniform(low=-0.7, high=0.7),
+            "noisy": rng.bernoulli(self.noise),
+            "hidden": rng.uniform(4),
+        }
+
+    def _cut(self, x: Tensor, drawn: dict[str, Tensor]) -> Tensor:
+        """Crop and stretch: (B, M, F) -> (B, M, G)."""
+        _, bands, frames = x.shape
+        part = drawn["part"]
+        at = places(frames, drawn["place"] * (1 - part), part)  # (B, F)
+        kept = max(1, round(frames * self.length))
+        if kept != frames:
+            at = at[:, (torch.arange(kept, device=x.device) * frames) // kept]
+        x = x @ stretch(at, frames, x.dtype).transpose(1, 2)
+        if not self.shift:
+            return x
+        low = ((1 - drawn["wide"]) / 2 + drawn["shift"] / 2).clamp(min=0)
+        low = torch.minimum(low, 1 - drawn["wide"])
+        return stretch(places(bands, low, drawn["wide"]), bands, x.dtype) @ x
+
+    def _respond(self, x: Tensor, drawn: dict[str, Tensor]) -> Tensor:
+        """Another microphone and another noise floor; (B, M, G)."""
+        band = torch.linspace(-1, 1, x.shape[1], device=x.device)
+        waves = torch.stack([torch.sin(math.pi / 2 * k * band) if k % 2 else
+                             torch.cos(math.pi / 2 * k * band) for k in range(1, 5)])  # fmt: skip
+        x = x + (drawn["tilt"] @ waves)[:, :, None]
+        if not self.noise:
+            return x
+        floor = drawn["floor"][:, None] + drawn["slope"][:, None] * band  # (B, M)
+        loud = torch.logaddexp(x * SCALE, floor[:, :, None] * SCALE) / SCALE
+        return torch.where(drawn["noisy"][:, None, None], loud, x)
+
+    def _mask(self, x: Tensor, drawn: dict[str, Tensor]) -> Tensor:
+        """A stretch of bands and one of frames become the mean; (B, M, G)."""
+        if not self.hide:
+            return x
+        for axis, size in ((1, x.shape[1]), (2, x.shape[2])):
+            width, start = (
+                drawn["hidden"][:, 2 * axis - 2] * self.hide,
+                drawn["hidden"][:, 2 * axis - 1],
+            )
+            at = (torch.arange(size, device=x.device) + 0.5) / size  # (size,)
+            first = (start * (1 - width))[:, None]
+            inside = (at >= first) & (at < first + width[:, None])  # (B, size)
+            x = x.masked_fill(inside[:, :, None] if axis == 1 else inside[:, None, :], 0.0)
+        return x
+
+
+def _stretch_of(size: int, width: Tensor, start: Tensor) -> Tensor:
+    """(B, size): which of a line of places lie in a stretch; (B,) shares: its width, its place."""
+    at = (torch.arange(size, device=width.device) + 0.5) / size
+    first = (start * (1 - width))[:, None]
+    return (at >= first) & (at < first + width[:, None])
+
+
+SUPERVISED = Augmentation(
+    crop=(0.7, 1.0), length=1.0, shift=0.15, tilt=0.3, noise=0.3, hide=0.1,
+)  # fmt: skip
+
+
+def augment(items: Tensor, rng: Randomness) -> Tensor:
+    """What fine-tuning and training from scratch see: (B, T) int16 -> (B, 1, M, F)."""
+    return SUPERVISED(items, rng)
+
+
+def contrastive(
+    *, crop: float = 0.5, shift: float = 0.2, tilt: float = 0.4, noise: float = 0.5,
+    hide: float = 0.0,
+) -> Augmentation:  # fmt: skip
+    """What two views of one sound differ by, as in COLA (crops) and BYOL-A (the rest).
+
+    `crop`: share of the time that a view shows, stretched or squeezed by up to a fifth; `shift`:
+    of the bands; `tilt`: strength of a random frequency response; `noise`: probability of a noise
+    floor, in place of BYOL-A's mixing with other clips; `hide`: greatest share of bands and frames
+    that are masked.
+    """
+    low, high = min(1.0, 0.8 * crop), min(1.0, 1.2 * crop)
+    return Augmentation((low, high), crop, shift, tilt, noise, hide)
