@@ -61,8 +61,9 @@ def simple(lines: Sequence[Line], protocols: Sequence[str] = ("linear", "knn")) 
 
 
 def cost(line: Line) -> str:
-    """CPU seconds of pretraining, the mean over seeds."""
+    """CPU seconds of pretraining, the mean over seeds that were never interrupted."""
     spent = [pretrained(c)["cpu_seconds"] for c in line.cells if not c.control]
+    spent = [each for each in spent if each is not None]  # None: it was stopped and went on
     return f"{math.fsum(spent) / len(spent):.0f}" if spent else ""
 
 
