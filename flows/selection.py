@@ -119,7 +119,8 @@ def item_count(params: Params, modality: str) -> int:
     section = getattr(params, modality)
     made = f"raw/playroom/{modality}"
     if section.source.rstrip("/") == made and modality in params.playroom.make:
-        return playroom_count(params, modality)
+        made_by = import_module(f"tasks.playroom.{modality}")
+        return int(made_by.training_items(params))  # counted without making them
     if not Path(section.source).exists():
         raise UserError(
             f"params.yaml: {modality}.source: {section.source} does not exist; "
@@ -127,11 +128,3 @@ def item_count(params: Params, modality: str) -> int:
         )
     find = import_module(f"modalities.{modality}").find
     return len(find(Path(section.source), Path(section.labels)))
-
-
-def playroom_count(params: Params, modality: str) -> int:
-    """Training items that the Playroom will make, counted without making them."""
-    counts = import_module(f"tasks.playroom.{modality}").counts
-    made = getattr(params.playroom, modality)
-    splits = ("labelled", "unlabelled")
-    return sum(sum(counts(made, params.playroom.seed, split).values()) for split in splits)

@@ -246,3 +246,9 @@ def test_durations() -> None:
     assert [duration(s) for s in (0.04, 59.9, 60, 3599)] == [
         "0.0 s", "59.9 s", "1 min 00 s", "59 min 59 s",
     ]  # fmt: skip
+
+
+def test_the_playroom_of_every_modality_can_be_counted():
+    params = load(ROOT / "params.yaml")
+    for modality in MODALITIES:
+        assert selection.item_count(params, modality) > 100

@@ -53,6 +53,11 @@ def plan(params: Params, split: str) -> list[Job]:
     return jobs
 
 
+def training_items(params: Params) -> int:
+    """How many clips the training split will have."""
+    return sum(len(plan(params, split)) for split in ("labelled", "unlabelled"))
+
+
 def make_clip(job: Job, seed: int, seconds: float, folder: Path) -> None:
     """Synthesise one clip into `folder`."""
     key = [seed, 3, SPLITS.index(job.split), zlib.crc32(job.kind.encode()), job.number]

@@ -62,6 +62,12 @@ def counts(options: PlayroomImage, seed: int, split: str) -> dict[str, int]:
     return sizes
 
 
+def training_items(params: Params) -> int:
+    """How many pictures the training split will have."""
+    made, seed = params.playroom.image, params.playroom.seed
+    return sum(sum(counts(made, seed, split).values()) for split in ("labelled", "unlabelled"))
+
+
 def plan(options: PlayroomImage, seed: int, split: str) -> list[Job]:
     """All jobs of a split, shuffled: neither name nor place tells a category."""
     who = [(name, at) for name, n in counts(options, seed, split).items() for at in range(n)]

@@ -77,6 +77,12 @@ def plan(options: PlayroomShape, seed: int) -> list[Job]:
     return jobs
 
 
+def training_items(params: Params) -> int:
+    """How many shapes the training split will have."""
+    jobs = plan(params.playroom.shape, params.playroom.seed)
+    return sum(job.split in ("labelled", "unlabelled") for job in jobs)
+
+
 def build(job: Job, options: PlayroomShape, seed: int) -> tuple[Body, np.random.Generator]:
     """The body of one shape; its parts are numbered as in the files."""
     key = [seed, 4, SPLITS.index(job.split), zlib.crc32(job.kind.name.encode()), job.number]

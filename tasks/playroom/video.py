@@ -62,6 +62,11 @@ def plan(params: Params) -> list[Job]:
     return jobs
 
 
+def training_items(params: Params) -> int:
+    """How many clips the training split will have."""
+    return sum(job.split == "train" for job in plan(params))
+
+
 def sound(rng: np.random.Generator, category: str, scene: Scene, length: int) -> Floats:
     """(T,): the toy, and 6 to 18 dB softer the place that its floor belongs to."""
     voice = VOICES[category](rng, length)
