@@ -34,6 +34,7 @@ def draw(
     rng = Randomness(generator, total=len(batch["items"]), device=device)
     training = objective.training
     objective.eval()
+    target.mkdir(parents=True, exist_ok=True)
     try:
         with torch.no_grad():
             objective.show(batch, rng, target)
@@ -42,6 +43,8 @@ def draw(
         tell.warn(f"no pictures of the pretext task: {type(error).__name__}: {error}")
     finally:
         objective.train(training)
+        if target.is_dir() and not any(target.iterdir()):
+            target.rmdir()
 
 
 def _batch(columns: Mapping[str, Any], seed: int, device: torch.device) -> Batch:

@@ -249,6 +249,6 @@ def test_durations() -> None:
 
 
 def test_the_playroom_of_every_modality_can_be_counted():
-    params = load(ROOT / "params.yaml")
+    params = load(Path(__file__).resolve().parents[1] / "params.yaml")
     for modality in MODALITIES:
         assert selection.item_count(params, modality) > 100
