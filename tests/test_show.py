@@ -253,7 +253,7 @@ def test_a_picture_that_fails_costs_nothing_else(
     from modalities.image.objectives.rotation import Rotation
 
     def fail(self: Rotation, batch: Batch, rng: Randomness, folder: Path) -> None:
-        folder.mkdir()
+        folder.mkdir(exist_ok=True)
         (folder / "half.png").write_bytes(b"\x89PNG")
         raise ValueError("out of paint")
 
