@@ -1,9 +1,10 @@
 """The report with what stages drew, with free labels, and with several modalities."""
 
+import hashlib
 import io
 import shutil
 import sys
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -228,3 +229,15 @@ def test_metrics_are_written_as_papers_do(metric: str, name: str, fraction: bool
     assert words.metric(metric) == name
     assert words.number(0.5, metric) == ("50.0" if fraction else "0.5")
     assert words.unit(metric) == ("\xa0%" if fraction else "")
+
+
+def test_only_scripts_of_fragments_may_run(folder: Path) -> None:
+    """Their hashes stand in the page's policy; what is in a name stays text."""
+    params = many(world.whole(folder))
+    shapes(folder)
+    script = "document.title = 'turned';"
+    (folder / "labels/parts/turn.html").write_text(f"<script>{script}</script>", "utf-8")
+    page = draw(params)[0].source
+    digest = b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    assert f"script-src 'sha256-{digest}'" in page
+    assert "unsafe-inline'; script-src" in page and page.count("<script>") == 1

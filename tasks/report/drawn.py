@@ -1,7 +1,10 @@
 """Pictures and page fragments that other stages left in their folders, for the page."""
 
 import base64
+import hashlib
 import io
+import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
@@ -44,6 +47,16 @@ def view(drawn: Drawn, most: int) -> dict[str, Any]:
     more = max(0, len(drawn.pictures) - most)
     return {"groups": groups, "fragments": fragments, "more": more, "problems": problems,
             "folder": drawn.folder.as_posix()}  # fmt: skip
+
+
+def scripts(found: Iterable[Drawn]) -> Markup:
+    """What the page's security policy lets run: the scripts in these fragments, by their hashes."""
+    hashes = set()
+    for path in (path for drawn in found for path in drawn.fragments):
+        for script in re.findall(r"<script>(.*?)</script>", path.read_text("utf-8"), re.DOTALL):
+            digest = hashlib.sha256(script.encode()).digest()
+            hashes.add(f"'sha256-{base64.b64encode(digest).decode('ascii')}'")
+    return Markup(" ".join(sorted(hashes)) or "'none'")
 
 
 def encoded(image: Any, *, lossless: bool = False) -> str:

@@ -96,6 +96,12 @@ class Facts:
     free: list[Free] = field(default_factory=list)
     drawn: list[tuple[Place, Drawn]] = field(default_factory=list)  # beside results
 
+    @property
+    def left(self) -> list[Drawn]:
+        """All that stages drew."""
+        of_results = [drawn for _, drawn in self.drawn]
+        return [run.drawn for run in self.runs] + [free.drawn for free in self.free] + of_results
+
 
 def gather(params: Params) -> Facts:
     """Read what the stages left, as far as it is there."""

@@ -35,6 +35,7 @@ def render(facts: Facts, spent: Callable[[], dict[str, Any]], tell: Channel) -> 
     )  # fmt: skip
     return env.get_template("page.html").render(
         title=facts.params.report.title,
+        scripts=drawn.scripts(facts.left),
         style=Markup((HERE / "style.css").read_text("utf-8")),
         verdict=opening(facts),
         elsewhere=_elsewhere(facts),
