@@ -6,6 +6,8 @@ from typing import Any
 
 from rich.table import Table
 
+from tasks.report.words import is_fraction
+
 SUMMARY = Path("report/summary.json")
 PAGE = Path("report/index.html")
 CONTROLS = ("scratch", "random", "majority", "histogram", "pixels")
@@ -54,7 +56,7 @@ def _order(budget: str) -> tuple[int, int]:
 def _cell(row: Row | None) -> str:
     if row is None:
         return "-"
-    scale = 100 if row["metric"] == "accuracy" else 1
+    scale = 100 if is_fraction(row["metric"]) else 1
     mean = f"{scale * row['mean']:.1f}"
     if row["draws"] < 2 or row["low"] is None or row["high"] is None:
         return mean
@@ -66,7 +68,7 @@ def tables(rows: list[Row]) -> list[tuple[str, Table]]:
     drawn = []
     for task in dict.fromkeys((r["modality"], r["task"], r["metric"]) for r in rows):
         mine = [r for r in rows if (r["modality"], r["task"], r["metric"]) == task]
-        percent = " in %" if task[2] == "accuracy" else ""
+        percent = " in %" if is_fraction(task[2]) else ""
         told = "by labels per class, mean ± 95 % interval over draws"
         drawn.append((f"{task[0]} {task[1]}: {task[2]}{percent} {told}", _table(mine)))
     return drawn
