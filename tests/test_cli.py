@@ -23,6 +23,7 @@ FROZEN = {
     "run": {"targets", "--only", "--force", "--jobs"},
     "status": set(),
     "data": {"modality", "path", "--labels", "--root", "--download"},
+    "weights": {"encoder", "file"},
     "profile": {"name"},
     "serve": {"--cron"},
     "ui": {"--stop", "--open"},
