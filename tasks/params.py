@@ -99,6 +99,11 @@ def load(path: Path = PARAMS) -> Params:
     for modality in MODALITIES:
         methods.check(modality, _plain(raw.get(modality)), mistakes)
     methods.check_names({m: _plain(raw.get(m)) for m in MODALITIES}, mistakes)
+    wired = path.with_name("dvc.yaml")
+    stages = wired.read_text("utf-8") if wired.exists() else ""
+    for modality in [m for m in MODALITIES if m not in raw and f"${{{m}." in stages]:
+        text = "missing, and dvc.yaml has stages of it; copy the section from profiles/default.yaml"
+        mistakes.add((modality,), text)
     made = params.playroom.make if params else []
     for unknown in [m for m in made if m not in MODALITIES]:
         mistakes.unknown(("playroom", "make"), "modality", unknown, MODALITIES)

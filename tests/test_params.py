@@ -1,5 +1,6 @@
 """params.yaml: every mistake is refused before anything runs, by name, with the nearest match."""
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -132,3 +133,14 @@ def test_encoders_are_checked_without_importing_them(
 def test_any_torchvision_backbone_is_known() -> None:
     for name in ("resnet18", "resnet50", "wide_resnet50_2", "convnext_tiny", "regnet_y_400mf"):
         assert options.encoder("image", name).schema is not None
+
+
+def test_a_section_that_the_stages_need_is_missed_by_name(tmp_path: Path) -> None:
+    text = (ROOT / "params.yaml").read_text("utf-8")
+    start, end = text.index("\nshape:"), text.index("\nreport:")
+    (tmp_path / "params.yaml").write_text(text[:start] + text[end:], "utf-8")
+    shutil.copy(ROOT / "dvc.yaml", tmp_path)
+    with pytest.raises(UserError, match=r"shape: missing, and dvc.yaml has stages of it; copy"):
+        load(tmp_path / "params.yaml")
+    (tmp_path / "dvc.yaml").unlink()
+    assert load(tmp_path / "params.yaml").shape.runs == {}
