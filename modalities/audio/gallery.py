@@ -19,6 +19,7 @@ from modalities.labels import Found, Labels
 SHOWN = 6  # pictures of a cluster
 HEARD = 2  # players of a cluster
 LONGEST = 1.5  # seconds of a player
+OPEN = 6  # clusters that are seen at once; the others are folded
 
 Pictures = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # rows -> (n, h, w, 3)
 
@@ -68,7 +69,7 @@ def gallery(
     pictures: Pictures | None,
 ) -> str:  # fmt: skip
     """A self-contained page fragment: per cluster its size, classes, spectrograms, players."""
-    parts = ['<div class="clusters">']
+    parts = []
     sizes = np.bincount(labels[labels >= 0])
     for cluster in np.argsort(-sizes, kind="stable").tolist():
         rows = np.flatnonzero(labels == cluster)
@@ -77,14 +78,17 @@ def gallery(
         best = rows[np.argsort(-sure[rows], kind="stable")]
         seen = [] if pictures is None else list(pictures(best[:SHOWN]))
         parts.append(
-            '<section style="margin:0 0 1em"><p style="margin:.2em 0">'
+            '<div class="cluster" style="margin:0 0 1em"><p style="margin:.2em 0">'
             f"<b>Cluster {cluster}</b>: {len(rows)} clips{_classes(rows, found)}</p><div>"
             + "".join(_image(p) for p in seen)
             + "".join(_image(p) for p in thumbnails(sounds[np.sort(best[:SHOWN])]))
             + "".join(_player(sounds[row]) for row in best[:HEARD].tolist())
-            + "</div></section>"
+            + "</div></div>"
         )
-    return "\n".join([*parts, "</div>"]) + "\n"
+    rest = parts[OPEN:]
+    if rest:
+        rest = [f"<details><summary>{len(rest)} more clusters</summary>", *rest, "</details>"]
+    return "\n".join(['<div class="clusters">', *parts[:OPEN], *rest, "</div>"]) + "\n"
 
 
 def _classes(rows: NDArray[np.int64], found: Found) -> str:
