@@ -45,7 +45,7 @@ def rows(checkout: Path) -> dict[tuple[str, str, Any], dict[str, Any]]:
 def test_digits_in_folders(checkout: Path, digits: Path) -> None:
     shown = world.glean(checkout, "data", "image", str(digits))
     assert "+  source:" in shown
-    world.glean(checkout, "run")
+    world.glean(checkout, "run", "--only", "image")
     metrics = json.loads((checkout / "data/image/metrics.json").read_text("utf-8"))
     assert (metrics["ok"], metrics["quarantined"], metrics["classes"]) == (1797, 0, 10)
     found = rows(checkout)
@@ -69,7 +69,7 @@ def test_a_csv_tells_the_labels_and_the_rest_is_unlabelled(
                 writer.writerow([path.name, path.parent.name])
     (flat / "broken.png").write_bytes(b"not a picture at all")
     world.glean(checkout, "data", "image", str(flat), "--labels", str(table))
-    world.glean(checkout, "run")
+    world.glean(checkout, "run", "--only", "image")
     metrics = json.loads((checkout / "data/image/metrics.json").read_text("utf-8"))
     assert (metrics["ok"], metrics["quarantined"], metrics["labelled"]) == (450, 1, 225)
     assert "broken.png" in (checkout / "report/index.html").read_text("utf-8")
@@ -84,7 +84,7 @@ def test_without_labels_it_pretrains_and_says_what_is_missing(
     for path in sorted(digits.rglob("*.png"))[::4]:
         shutil.copy(path, flat)
     world.glean(checkout, "data", "image", str(flat))
-    world.glean(checkout, "run")
+    world.glean(checkout, "run", "--only", "image")
     assert rows(checkout) == {}
     assert (checkout / "models/moco_v2/encoder.safetensors").exists()
     assert "without any label" in (checkout / "report/index.html").read_text("utf-8")
