@@ -123,15 +123,24 @@ def mend_lock(root: Path) -> list[str]:
 
 def mend_run_cache(root: Path) -> list[str]:
     """Remove entries of the run cache that were never filled: DVC fails on an empty one."""
+    runs = root / ".dvc/cache/runs"
+    if not any(_is_torn(entry) for entry in runs.glob("*/*")):
+        return []  # a glance needs no lock, for which one may have to wait
     done: list[str] = []
     with _held(root / ".dvc/tmp/lock") as held:
-        for entry in (root / ".dvc/cache/runs").glob("*/*") if held else ():
+        for entry in filter(_is_torn, runs.glob("*/*")) if held else ():
             for part in entry.glob("*.tmp"):
                 part.unlink(missing_ok=True)
             if not any(entry.iterdir()):
                 entry.rmdir()
                 done.append(f"removed an empty entry of the run cache ({entry.name[:8]})")
     return done
+
+
+def _is_torn(entry: Path) -> bool:
+    """Whether there is nothing, or something that DVC had begun to write."""
+    suffixes = [file.suffix for file in entry.iterdir()]
+    return not suffixes or ".tmp" in suffixes
 
 
 def looks_whole(root: Path) -> bool:

@@ -24,20 +24,16 @@ def check(modality: str, section: Any, mistakes: Mistakes) -> None:
         if isinstance(chosen, dict) and isinstance(labeler := chosen.get("labeler"), str):
             find = options.method(modality, "labelers", labeler)
             mistakes.method((*keys, "labeler"), find, chosen.get("options"), (*keys, "options"))
-    _check_checkpoints(modality, part(section, "checkpoints"), runs, mistakes)
+    _check_checkpoints(modality, part(section, "checkpoints"), mistakes)
     for task, chosen in tasks.items():
         keys = (modality, "tasks", str(task))
         mistakes.method(keys, options.method(modality, "tasks", str(task)), chosen, keys)
 
 
-def _check_checkpoints(
-    modality: str, checkpoints: dict[Any, Any], runs: dict[Any, Any], mistakes: Mistakes
-) -> None:
+def _check_checkpoints(modality: str, checkpoints: dict[Any, Any], mistakes: Mistakes) -> None:
     for name, chosen in checkpoints.items():
         keys = (modality, "checkpoints", str(name))
         _check_name(keys, "checkpoint", name, mistakes)
-        if name in runs:
-            mistakes.add(keys, f"the name is taken by {modality}.runs.{name}; expected another")
         if isinstance(chosen, dict) and isinstance(encoder := chosen.get("encoder"), str):
             find = options.encoder(modality, encoder)
             told = chosen.get("encoder_options")
@@ -45,15 +41,17 @@ def _check_checkpoints(
 
 
 def check_names(sections: Mapping[str, Any], mistakes: Mistakes) -> None:
-    """Runs share the folder models/, labels the folder labels/: a name may be used once."""
-    for kind in ("runs", "labelers"):
+    """Runs and checkpoints share the folder models/, labels have labels/: a name is used once."""
+    for kinds in (("runs", "checkpoints"), ("labelers",)):
         owners: dict[str, str] = {}
-        for modality, section in sections.items():
-            for name in part(section, kind):
-                first = owners.setdefault(str(name), modality)
-                if first != modality:
-                    text = f"the name is taken by {first}.{kind}.{name}; expected another"
-                    mistakes.add((modality, kind, str(name)), text)
+        for kind in kinds:
+            for modality, section in sections.items():
+                for name in map(str, part(section, kind)):
+                    mine = f"{modality}.{kind}.{name}"
+                    first = owners.setdefault(name, mine)
+                    if first != mine:
+                        text = f"the name is taken by {first}; expected another"
+                        mistakes.add((modality, kind, name), text)
 
 
 def _check_name(keys: Keys, kind: str, name: Any, mistakes: Mistakes) -> None:

@@ -155,7 +155,7 @@ def _timm() -> dict[str, str]:
 def _of_timm(modality: str, name: str) -> tuple[ast.ClassDef, Path] | None:
     """The class that wraps a network of timm, and its file."""
     path = ROOT / modality / "timm_backbones.py"
-    if name not in _timm() or not path.exists():
+    if not name.startswith(TIMM) or not path.exists() or name not in _timm():  # reading all is last
         return None
     wanted = "TimmViT" if _timm()[name] in ("vision_transformer", "deit") else "TimmBackbone"
     found = [n for n in _tree(path).body if isinstance(n, ast.ClassDef) and n.name == wanted]

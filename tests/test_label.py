@@ -198,3 +198,14 @@ def test_two_modalities_cannot_share_the_name_of_a_run() -> None:
     )
     text = "audio.runs.byol: the name is taken by image.runs.byol; expected another"
     assert mistakes.found == [f"params.yaml: {text}"]
+
+
+def test_a_checkpoint_cannot_have_the_name_of_another_modality_s_run() -> None:
+    from tasks import methods
+    from tasks.mistakes import Mistakes
+
+    mistakes = Mistakes(Path("params.yaml"), {})
+    sections = {"image": {"checkpoints": {"heard": {}}}, "audio": {"runs": {"heard": {}}}}
+    methods.check_names(sections, mistakes)
+    text = "image.checkpoints.heard: the name is taken by audio.runs.heard; expected another"
+    assert mistakes.found == [f"params.yaml: {text}"]
