@@ -14,7 +14,6 @@ import csv
 from pathlib import Path
 
 from modalities.common import folders
-from modalities.common.csv_labels import read_labels
 from modalities.items import Item, UserError
 
 EXTENSIONS = frozenset(
@@ -25,41 +24,6 @@ EXTENSIONS = frozenset(
 FOLDS = {"1": "train", "2": "train", "3": "train", "4": "val", "5": "test"}
 LISTS = {"testing_list.txt": "test", "validation_list.txt": "val"}
 NOISE = "_background_noise_"
-
-
-def find(source: Path, labels: Path | None = None) -> list[Item]:
-    """All sounds of a folder, ordered by path; `labels` a csv, or None or the source itself."""
-    files = folders.files(source, "sounds")
-    sounds = folders.with_extension(files, EXTENSIONS)
-    if labels is not None and labels.resolve() != source.resolve():
-        given = read_labels(labels, source, files)
-        items = [given.get(f, Item(f)) for f in sorted({*sounds, *given})]
-    elif _is_esc(source):
-        items = _esc(source, sounds)
-    elif _is_commands(source):
-        items = _commands(source, sounds)
-    else:
-        items = folders.items(sounds)
-    if not items:
-        known = " ".join(sorted(EXTENSIONS))
-        raise UserError(f"{source}: no sounds found; looked, in all its folders, for {known}")
-    return items
-
-
-def count(source: Path, labels: Path | None = None) -> int:
-    """How many items `find` would give; nothing is decoded."""
-    return len(find(source, labels))
-
-
-def describe(source: Path, labels: Path | None = None) -> str:
-    """The layout that `find` takes a source for, in words."""
-    if labels is not None and labels.resolve() != source.resolve():
-        return f"labels from {labels.name}"
-    if _is_esc(source):
-        return "ESC-50"
-    if _is_commands(source):
-        return "Speech Commands"
-    return folders.layout(folders.with_extension(folders.files(source, "sounds"), EXTENSIONS))
 
 
 def _is_esc(source: Path) -> bool:
@@ -119,3 +83,16 @@ def _commands(source: Path, sounds: list[str]) -> list[Item]:
         else:
             items.append(Item(file, folders.name(word), splits.get(file, "train")))
     return items
+
+
+KIND = folders.Kind(
+    "sounds",
+    EXTENSIONS,
+    (
+        folders.Layout("ESC-50", _is_esc, lambda source, _, sounds: _esc(source, sounds)),
+        folders.Layout(
+            "Speech Commands", _is_commands, lambda source, _, sounds: _commands(source, sounds)
+        ),
+    ),
+)
+find, count, describe = KIND.find, KIND.count, KIND.describe

@@ -12,9 +12,12 @@ Hidden files and files with other extensions are no items.
 
 import os
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple, TypeGuard
 
+from modalities.common.csv_labels import read_labels
 from modalities.items import Item, UserError
 
 SPLIT_FOLDERS = {
@@ -23,6 +26,61 @@ SPLIT_FOLDERS = {
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("unlabelled", "unlabeled"), "unlabelled"),
 }
+
+
+class Layout(NamedTuple):
+    """One that a modality knows beside the three of all."""
+
+    name: str
+    fits: Callable[[Path], bool]
+    items: Callable[[Path, list[str], list[str]], list[Item]]  # source, all files, those that count
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What a modality's folders hold, by extension, and the layouts of its own."""
+
+    what: str  # in the plural
+    extensions: frozenset[str]
+    layouts: tuple[Layout, ...] = ()
+
+    def find(self, source: Path, labels: Path | None = None) -> list[Item]:
+        """All items of a folder, ordered by path; `labels` a csv, or None or the source itself."""
+        found = files(source, self.what)
+        counted = with_extension(found, self.extensions)
+        if _apart(labels, source):
+            given = read_labels(labels, source, found)
+            # a file named in the csv is an item whatever its extension
+            told = [given.get(f, Item(f)) for f in sorted({*counted, *given})]
+        elif own := self._own(source):
+            told = own.items(source, found, counted)
+        else:
+            told = items(counted)
+        if not told:
+            known = " ".join(sorted(self.extensions))
+            text = f"no {self.what} found; looked, in all its folders, for {known}"
+            raise UserError(f"{source}: {text}")
+        return told
+
+    def count(self, source: Path, labels: Path | None = None) -> int:
+        """How many items `find` would give; nothing is decoded."""
+        return len(self.find(source, labels))
+
+    def describe(self, source: Path, labels: Path | None = None) -> str:
+        """The layout that `find` takes a source for, in words."""
+        if _apart(labels, source):
+            return f"labels from {labels.name}"
+        if own := self._own(source):
+            return own.name
+        return layout(with_extension(files(source, self.what), self.extensions))
+
+    def _own(self, source: Path) -> Layout | None:
+        return next((one for one in self.layouts if one.fits(source)), None)
+
+
+def _apart(labels: Path | None, source: Path) -> TypeGuard[Path]:
+    """Whether labels come from a csv of their own."""
+    return labels is not None and labels.resolve() != source.resolve()
 
 
 def files(source: Path, what: str) -> list[str]:
