@@ -6,7 +6,7 @@ from typing import Any
 
 from rich.table import Table
 
-from tasks.report.words import is_fraction
+from tasks.measures import is_fraction
 
 SUMMARY = Path("report/summary.json")
 PAGE = Path("report/index.html")

@@ -1,6 +1,7 @@
 """Rows of a result: intervals over draws, the table of predictions, the picture."""
 
 import math
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -8,7 +9,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modalities.base import Labelled, Row
 
-SHARES = ("accuracy", "AP", "mIoU", "OKS AP")  # lie in [0, 1], AP50 and AP75 too
+FRACTIONS = {
+    "accuracy", "ap", "ar", "auroc", "coverage", "f", "f1", "iou", "j", "jf", "j&f", "map", "miou",
+    "nmi", "oks", "pck", "precision", "purity", "recall", "share", "top",
+}  # fmt: skip
+
+
+def is_fraction(metric: str) -> bool:
+    """Whether a metric lies in [0, 1] and reads best in percent."""
+    parts = re.split(r"[-_@ ]", metric.lower())
+    return any({part, part.rstrip("0123456789")} & FRACTIONS for part in parts)  # f1, AP50
 
 
 def leading(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
@@ -32,7 +42,7 @@ def interval(values: Sequence[float]) -> tuple[float, float, float]:
 def row_of(row: "Row") -> dict[str, Any]:
     """A row as metrics.json has it; the interval of a share ends at 0 and 1."""
     mean, low, high = interval(row.values)
-    if row.metric.removesuffix("50").removesuffix("75") in SHARES:
+    if is_fraction(row.metric):
         low, high = max(0.0, low), min(1.0, high)
     return {
         "learner": row.learner,

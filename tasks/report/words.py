@@ -1,7 +1,8 @@
 """Numbers and names as a reader wants them: percent, points, budgets, times."""
 
-import re
 from typing import Any
+
+from tasks.measures import is_fraction
 
 PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned",
              "frozen": "a head on frozen maps"}  # fmt: skip
@@ -11,14 +12,13 @@ CONTROLS = {
     "majority": "the majority class",
     "histogram": "a colour histogram",
     "pixels": "nearest neighbour in pixels",
+    "mfcc": "mean MFCC and logistic regression",
+    "joint": "labels and free labels together",
 }
 NAMES = {
     "map": "mAP", "miou": "mIoU", "iou": "IoU", "ap": "AP", "ar": "AR", "f1": "F1", "pck": "PCK",
     "auroc": "AUROC", "j&f": "J&F", "jf": "J&F", "oks": "OKS", "map50": "mAP50", "map75": "mAP75",
     "ap50": "AP50", "ap75": "AP75", "nmi": "NMI",
-}  # fmt: skip
-FRACTIONS = {
-    *NAMES, "accuracy", "precision", "recall", "purity", "top1", "top5", "coverage", "share",
 }  # fmt: skip
 MODALITIES = {  # heading, one item, several
     "image": ("Images", "picture", "pictures"), "video": ("Videos", "video", "videos"),
@@ -44,12 +44,6 @@ def nouns(name: str) -> str:
 def metric(name: str) -> str:
     """`instance_miou` -> `instance mIoU`, as papers write it."""
     return " ".join(NAMES.get(part.lower(), part) for part in name.split("_"))
-
-
-def is_fraction(metric: str) -> bool:
-    """Whether a metric lies in [0, 1] and reads best in percent."""
-    parts = re.split(r"[-_@ ]", metric.lower())
-    return any({part, part.rstrip("0123456789")} & FRACTIONS for part in parts)  # f1, AP50
 
 
 def plain(value: Any) -> str:
