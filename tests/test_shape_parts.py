@@ -15,7 +15,7 @@ from modalities.shape.encoder import build
 from modalities.shape.joint import Joint
 from modalities.shape.miou import Catalogue, means, shape_iou
 from modalities.shape.objectives.convexity import Convexity
-from modalities.shape.segmentation import Segmenter, Setting, fit, scores
+from modalities.shape.segmentation import Segmenter, Setting, Trial, fit, scores
 from modalities.shape.tasks.classification import Classification
 from modalities.shape.tasks.parts import Parts, catalogue, with_parts
 from modalities.shape.views import Change
@@ -98,6 +98,22 @@ def test_few_shapes_are_enough_for_an_easy_cut(splits: dict[str, Labelled]) -> N
     assert min(found[0].values) > 0.75, "chance is about .33"
     again = rows(quick(), "scratch", splits)
     assert [r.values for r in again] == [r.values for r in found]
+
+
+def test_a_network_of_its_own_for_each_category_sees_no_other(
+    splits: dict[str, Labelled], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen: list[tuple[set[int], set[int]]] = []
+
+    def watched(model: Segmenter, train: Pick, val: Pick, *rest: Any) -> Trial:
+        seen.append((set(train.labels.tolist()), set(val.labels.tolist())))
+        return fit(model, train, val, *rest)
+
+    monkeypatch.setattr("modalities.shape.tasks.parts.fit", watched)
+    found = rows(quick(per_category=True, learning_rates=[0.01]), "scratch", splits)
+    assert seen == [({0}, {0}), ({1}, {1})] * 2, "two draws of two categories"
+    assert min(found[0].values) > 0.75
+    assert len(found[0].chosen["steps"]) == 4
 
 
 def test_starts_have_the_protocols_that_make_sense(splits: dict[str, Labelled]) -> None:

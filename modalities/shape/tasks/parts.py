@@ -31,7 +31,8 @@ class Parts(Task):
     Starts: a pretrained encoder; `scratch`, whose steps are `scratch_factor` times as many;
     `random`, frozen only; `joint`: from random weights, each step followed by one of the convexity
     loss on all training shapes, `joint_weight` times as heavy (the paper's lambda). `turn`: how
-    shapes are turned while training, for all starts alike.
+    shapes are turned while training, for all starts alike. `per_category`: a network for each
+    category, which sees no shape of another (ten chairs are all it has), in place of one for all.
     """
 
     def __init__(  # noqa: PLR0913
@@ -50,6 +51,7 @@ class Parts(Task):
         joint_weight: Annotated[float, Gt(0)] = 10.0,
         points: Annotated[int, Gt(1)] = 512,
         turn: Literal["none", "vertical", "any"] = "none",
+        per_category: bool = False,
         epochs: Annotated[int, Gt(0)] = 60,
         min_steps: Annotated[int, Gt(0)] = 40,
         max_steps: Annotated[int, Gt(0)] = 120,
@@ -63,6 +65,7 @@ class Parts(Task):
         self.budgets, self.draws, self.protocols = budgets, draws, protocols
         self.rates = {"scratch": scratch_learning_rates, "pretrained": learning_rates}
         self.factor, self.points, self.weight = scratch_factor, points, joint_weight
+        self.per_category = per_category
         self.change = Change(scale=0.2, shift=0.1, turn=turn)
         self.steps = {"epochs": epochs, "min_steps": min_steps, "max_steps": max_steps}
         self.fixed: dict[str, Any] = {
@@ -93,12 +96,17 @@ class Parts(Task):
         for protocol in wanted:
             for budget in possible:
                 make = encoder or self._fresh
-                runs = Runs(make, whole, setting, self._rates(start), protocol == "frozen")
+                runs = Runs(make, whole, setting, self._groups(whole), protocol == "frozen")
                 for draw in range(self.draws):
                     meter.text = f"{protocol}, {budget} shapes each, draw {draw + 1}"
                     runs.draw(budget, draw, seed)
                     meter.add(1)
                 yield from runs.rows(protocol, budget)
+
+    def _groups(self, whole: Problem) -> list[list[int]]:
+        """The categories that share a network."""
+        every = list(range(len(whole.known)))
+        return [[code] for code in every] if self.per_category else [every]
 
     def _fresh(self) -> Any:
         from modalities.shape.encoder import build
@@ -133,14 +141,15 @@ class Parts(Task):
 
 
 class Runs:
-    """The trainings of one protocol at one budget, draw by draw."""
+    """The trainings of one protocol at one budget, draw by draw, a network for each group."""
 
     def __init__(
-        self, make: EncoderFactory, whole: Problem, setting: Setting, rates: list[float],
+        self, make: EncoderFactory, whole: Problem, setting: Setting, groups: list[list[int]],
         frozen: bool,
     ) -> None:  # fmt: skip
         self.make, self.whole, self.setting = make, whole, setting
-        self.rates, self.frozen = rates, frozen
+        self.groups, self.frozen = groups, frozen
+        self.rates = [list(setting.recipe.learning_rates) for _ in groups]
         self.values: list[tuple[float, float]] = []
         self.chosen: list[tuple[float, Trial]] = []
 
@@ -148,20 +157,28 @@ class Runs:
         """Train on one draw's shapes and look at the test shapes once."""
         whole = self.whole
         train = whole.train.part(draw_labels(whole.train, whole.ids, budget, seed, draw))
-        own = seed_of(seed, budget, draw)
-        found = []
-        for rate in self.rates:
-            trial = fit(self._model(own), train, whole.val, self.setting, rate, own)
-            found.append((rate, trial))
+        own, test = seed_of(seed, budget, draw), whole.test
+        found = np.zeros(len(test))
+        for number, group in enumerate(self.groups):
+            model = self._trained(number, _of(train, group), _of(whole.val, group), own)
+            found[np.isin(test.labels, group)] = scores(model, _of(test, group), self.setting)
+        instance, category = means(found, test.labels)
+        self.values.append((category, instance))
+
+    def _trained(self, number: int, train: Pick, val: Pick, seed: int) -> Segmenter:
+        """The network of a group; its rate is the best one on validation, at the first draw."""
+        found = [
+            (rate, fit(self._model(seed), train, val, self.setting, rate, seed))
+            for rate in self.rates[number]
+        ]
         best = found[len(found) // 2] if found[0][1].score is None else found[0]
         for each in found:
             best = each if each[1].score is not None and each[1].above(best[1]) else best
-        self.rates = [best[0]]
-        model = self._model(own)
-        model.load_state_dict(best[1].weights)
-        instance, category = means(scores(model, whole.test, self.setting), whole.test.labels)
-        self.values.append((category, instance))
+        self.rates[number] = [best[0]]
         self.chosen.append(best)
+        model = self._model(seed)
+        model.load_state_dict(best[1].weights)
+        return model
 
     def _model(self, seed: int) -> Segmenter:
         torch.manual_seed(seed_of(seed, "weights"))
@@ -179,6 +196,10 @@ class Runs:
         for at, metric in enumerate(METRICS):
             values = [pair[at] for pair in self.values]
             yield Row("supervised", protocol, budget, metric, values, chosen=chosen)
+
+
+def _of(pick: Pick, categories: list[int]) -> Pick:
+    return pick.part(np.flatnonzero(np.isin(pick.labels, categories)))
 
 
 def with_parts(whole: Problem) -> Problem:
