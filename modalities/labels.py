@@ -52,6 +52,10 @@ class Labeler(Protocol):
         """
         ...
 
+    def beside(self, path: Path) -> Path | None:  # noqa: ARG002
+        """Another file that the label of an item depends on: where it changes, so may the label."""
+        return None
+
     def gather(self, found: Found) -> Labels:
         """All items' arrays -> their labels; a clustering clusters here."""
         ...

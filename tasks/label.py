@@ -59,7 +59,8 @@ def label(params: "Params", tell: Channel, labels: str) -> None:
     labeler: Labeler = _class(module)(**chosen.options)
     data = Path("data") / modality
     labelling = Labelling(labeler, Path(section.source).resolve(), (data / "items.npy").resolve())
-    content = _content(data)
+    content = [(row, _seen(sha, labeler.beside(labelling.root / source)), source)
+               for row, sha, source in _content(data)]  # fmt: skip
     folder = CACHE / f"{modality}-{chosen.labeler}"
     cache = ItemCache(folder / _key(module, chosen.options, section))
     refused = _label(labelling, content, cache, params.machine, tell)
@@ -94,6 +95,15 @@ def _content(data: Path) -> list[tuple[int, str, str]]:
     found = zip(columns["split"], columns["row"], columns["sha256"], columns["source"], strict=True)
     return sorted((row, sha, source) for split, row, sha, source in found
                   if split == "train" and row >= 0)  # fmt: skip
+
+
+def _seen(sha256: str, beside: Path | None) -> str:
+    """What a label's content is: that of the item, and of the file beside it if there is one."""
+    if beside is None:
+        return sha256
+    with beside.open("rb") as file:
+        other = hashlib.file_digest(file, "sha256").hexdigest()
+    return hashlib.sha256(f"{sha256} {other}".encode()).hexdigest()
 
 
 def _key(module: Any, chosen: dict[str, Any], section: Any) -> str:

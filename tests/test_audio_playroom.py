@@ -15,7 +15,7 @@ from modalities.common.linear import fit_linear
 from tasks.monitor import Silence
 from tasks.params import Params
 from tasks.playroom.audio import make, plan
-from tasks.playroom.sounds import KINDS, blow, record
+from tasks.playroom.sounds import KINDS, blow, passing, record
 
 
 def params(seed: int = 0, jobs: int = 1, **counts: Any) -> Params:
@@ -79,7 +79,9 @@ def test_decay_tells_materials_and_pitch_does_not() -> None:
 def test_every_kind_sounds_from_beginning_to_end_of_any_length(kind: str) -> None:
     for length in (8_000, 25_600):
         rng = np.random.default_rng(1)
-        sound = record(rng, KINDS[kind](rng, length))
+        behind = passing(rng, length)
+        assert np.sqrt(np.mean(behind**2)) == pytest.approx(1, abs=0.3)
+        sound = record(rng, KINDS[kind](rng, length), behind=behind)
         assert sound.shape == (length,) and sound.dtype == np.int16
         assert 100 < np.sqrt(np.mean(sound.astype(float) ** 2)) < 8_000
 
@@ -90,7 +92,8 @@ def test_a_mean_spectrum_does_not_tell_kinds() -> None:
     for code, kind in enumerate(KINDS):
         for number in range(30):
             rng = np.random.default_rng([7, code, number])
-            features.append(mfcc.mean(record(rng, KINDS[kind](rng, 16_000))))
+            sound, behind = KINDS[kind](rng, 16_000), passing(rng, 16_000)
+            features.append(mfcc.mean(record(rng, sound, behind=behind)))
             labels.append(code)
     x, y, train = np.stack(features), np.array(labels), np.arange(len(labels)) % 30 < 20
     models = fit_linear(x[train], y[train], [0.01, 0.1, 1.0])

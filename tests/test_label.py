@@ -41,6 +41,10 @@ class Brightness(Labeler):
             raise ValueError("too bright")
         return np.array([mean], np.float32)
 
+    def beside(self, path):
+        note = path.with_suffix(".note")
+        return note if note.exists() else None
+
     def gather(self, found: Found) -> Labels:
         bright = found.values[:, 0] > np.median(found.values[found.ok, 0])
         values = np.where(found.ok, bright.astype(np.int64), -1)
@@ -123,6 +127,16 @@ def test_one_more_item_labels_one_item(world: Path) -> None:
     assert calls(world) == []
     make(params(too_bright=251))  # another option, so another cache
     assert len(calls(world)) == 7 - 1  # one picture of the seven is for validation
+
+
+def test_a_changed_file_beside_an_item_labels_it_anew(world: Path) -> None:
+    make(params())
+    first = calls(world)[0]
+    note = world / "pictures/train/all" / first.replace("png", "note")
+    for text, wanted in (("one", [first]), ("one", []), ("two", [first])):
+        note.write_text(text)
+        label(params(), Silence(), "light")  # type: ignore[arg-type]
+        assert calls(world) == wanted
 
 
 def test_what_a_labeler_refuses_has_no_label_and_a_reason(world: Path) -> None:

@@ -16,7 +16,7 @@ import numpy as np
 
 from tasks.channel import Channel
 from tasks.params import Params
-from tasks.playroom.sounds import KINDS, RATE, record
+from tasks.playroom.sounds import KINDS, RATE, passing, record
 from tasks.stage import output, write_json
 
 FOLDER = Path("raw/playroom/audio")
@@ -63,7 +63,8 @@ def make_clip(job: Job, seed: int, seconds: float, folder: Path) -> None:
     key = [seed, 3, SPLITS.index(job.split), zlib.crc32(job.kind.encode()), job.number]
     rng = np.random.default_rng(key)
     length = round(seconds * RATE)
-    write_wav(folder / job.file, record(rng, KINDS[job.kind](rng, length)))
+    sound, behind = KINDS[job.kind](rng, length), passing(rng, length)
+    write_wav(folder / job.file, record(rng, sound, behind=behind))
 
 
 def write_wav(path: Path, samples: "np.ndarray[tuple[int], np.dtype[np.int16]]") -> None:

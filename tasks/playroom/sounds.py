@@ -3,7 +3,8 @@
 Kinds differ in how sound unfolds in time (decay, rhythm, texture) rather than in its mean spectrum:
 pitch, loudness, microphone and room are drawn at random for every clip, so that no average spectrum
 tells a kind (a test fits MFCC means and sees them fail). Within a clip several things of a kind
-sound, and the microphone moves: what two moments of a clip have in common is its kind.
+sound, the microphone moves, and other things pass by: what two moments of a clip have in common is
+its kind.
 
 Shapes: T samples at 16 kHz. All functions draw from `rng` alone.
 """
@@ -24,10 +25,10 @@ Kind: TypeAlias = Callable[[Generator, int], Floats]
 # high ones decay, share of the noise of the blow. After van den Doel and Pai 1998,
 # doi:10.1162/105474698565794: the decay tells a material, the modes its shape and size.
 MATERIALS = {
-    "wood": ((0.05, 0.12), 5, 1.0, 0.25),
-    "plastic": ((0.12, 0.22), 3, 0.6, 0.10),
-    "ceramic": ((0.25, 0.45), 5, 0.4, 0.08),
-    "metal": ((0.9, 2.0), 8, 0.15, 0.04),
+    "wood": ((0.04, 0.08), 5, 1.0, 0.25),
+    "plastic": ((0.13, 0.22), 3, 0.6, 0.10),
+    "ceramic": ((0.35, 0.60), 5, 0.4, 0.08),
+    "metal": ((1.0, 2.2), 8, 0.15, 0.04),
 }
 
 
@@ -94,21 +95,28 @@ def struck(material: str) -> Kind:
 
 
 def bounce(rng: Generator, length: int) -> Floats:
-    """A ball comes to rest: blows ever faster and ever softer."""
-    material = ("wood", "plastic", "ceramic")[int(rng.integers(3))]
-    keep, gap = rng.uniform(0.72, 0.86), rng.uniform(0.3, 0.5)
-    steps = keep ** np.arange(24)
-    times = rng.uniform(0, 0.2 * length / RATE) + gap * np.r_[0, np.cumsum(steps[:-1])]
-    return scatter(times, steps, blow(rng, material), length)
+    """A rubber ball comes to rest: thuds ever faster and ever softer, each falling in pitch."""
+    span = int(rng.uniform(0.05, 0.09) * RATE)
+    pitch = rng.uniform(120, 420) * np.linspace(1.3, 0.7, span)
+    thud = np.sin(2 * np.pi * np.cumsum(pitch) / RATE) * np.exp(-np.linspace(0, 5, span))
+    thud[:64] += rng.normal(size=64) * np.hanning(64)
+    keep, gap = rng.uniform(0.70, 0.82), rng.uniform(0.22, 0.38)
+    steps = keep ** np.arange(12)  # then it is dropped again
+    fall = gap * np.r_[0, np.cumsum(steps[:-1])]
+    again = np.arange(-1, 3) * (fall[-1] + gap) + rng.uniform(0, gap)
+    times = (again[:, None] + fall).ravel()
+    return scatter(times, np.tile(np.sqrt(steps), len(again)), thud, length)
 
 
 def clock(rng: Generator, length: int) -> Floats:
-    """Ticks at equal distances."""
-    material = ("wood", "plastic")[int(rng.integers(2))]
-    gap = rng.uniform(0.12, 0.45)
+    """Ticks and tocks by turns, at equal distances."""
+    gap = rng.uniform(0.11, 0.26)
     times = np.arange(rng.uniform(0, gap), length / RATE, gap)
-    gains = np.where(np.arange(len(times)) % 2, rng.uniform(0.5, 1), 1.0)
-    return scatter(times, gains, blow(rng, material), length)
+    high = rng.uniform(1200, 3000)
+    tick, tock = (blow(rng, "wood", pitch=p)[: int(0.04 * RATE)] for p in (high, 0.7 * high))
+    even = np.arange(len(times)) % 2 == 0
+    sound = scatter(times[even], np.ones(even.sum()), tick, length)
+    return sound + scatter(times[~even], np.full((~even).sum(), 0.8), tock, length)
 
 
 def rain(rng: Generator, length: int) -> Floats:
@@ -209,14 +217,32 @@ def microphone(rng: Generator, sound: Floats, strength: float = 1.0) -> Floats:
     span = int(rng.uniform(0.05, 0.25) * RATE)
     echo = rng.normal(size=span) * np.exp(-np.arange(span) / (span / 5))
     wet = fftconvolve(heard, echo)[: len(sound)]
-    return np.asarray(heard + rng.uniform(0, 0.3) * wet * heard.std() / (wet.std() + 1e-12))
+    return np.asarray(heard + rng.uniform(0, 0.2) * wet * heard.std() / (wet.std() + 1e-12))
+
+
+def passing(rng: Generator, length: int) -> Floats:
+    """Two other things that pass by one after the other; (T,) of power about 1."""
+    span, found = round(0.6 * length), np.zeros(length)
+    fade = np.minimum(np.arange(span), np.arange(span)[::-1]).clip(max=RATE / 10) / (RATE / 10)
+    for start in (0, length - span):
+        kind = list(KINDS.values())[int(rng.integers(len(KINDS)))]
+        sound = kind(rng, span) * fade
+        found[start : start + span] += sound / (np.sqrt(np.mean(sound**2)) + 1e-9)
+    return found
 
 
 def record(
-    rng: Generator, sound: Floats, snr: tuple[float, float] = (3.0, 20.0)
-) -> NDArray[np.int16]:
-    """(T,) as a device would record it: response, room, a noise floor of its own, level."""
+    rng: Generator, sound: Floats, snr: tuple[float, float] = (3.0, 20.0),
+    behind: Floats | None = None,
+) -> NDArray[np.int16]:  # fmt: skip
+    """(T,) as a device would record it: response, room, a noise floor of its own, level.
+
+    `behind`: what else is heard, of power 1; it becomes 2 to 12 dB softer than `sound`.
+    """
     heard = microphone(rng, sound)
+    if behind is not None:
+        soft = np.sqrt(np.mean(sound**2)) * 10 ** (-rng.uniform(2, 12) / 20)
+        heard = heard + microphone(rng, behind * soft)
     floor = noise(rng, len(sound), rng.uniform(-4, 8)) * (0.7 + 0.6 * smooth(rng, len(sound), 2))
     loud = np.sqrt(np.mean(heard**2)) + 1e-9
     floor *= loud / np.sqrt(np.mean(floor**2)) * 10 ** (-rng.uniform(*snr) / 20)

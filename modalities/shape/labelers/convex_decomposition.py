@@ -80,6 +80,11 @@ class ConvexDecomposition(Labeler):
         rows = np.stack([hulls.numbered(which), confidence], 1)
         return np.concatenate([rows, [[tool, seconds]]]).astype(np.float32)
 
+    def beside(self, path: Path) -> Path | None:
+        """A cloud's mesh."""
+        found = self._file(path)
+        return None if found == path else found
+
     def gather(self, found: Found) -> Labels:
         """Components (N, P) int32, -1 where there is no label."""
         values = found.values[:, :-1, 0].astype(np.int32)
