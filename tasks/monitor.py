@@ -14,6 +14,7 @@ from modalities.base import Encoder, Tell
 
 SPREAD = 0.1  # below: all items look the same to the encoder
 RANK = 2.0  # below: all items lie on a line
+PART = 64  # items of the probe at a time: an encoder of points needs megabytes for each
 EARLY = 0.1  # share of a run before which an encoder may still look collapsed
 WAIT = 0.3  # share of the time
 
@@ -39,7 +40,7 @@ def health(encoder: Encoder, probe: Tensor) -> dict[str, float]:
     """`feature_spread` and `effective_rank` on a fixed batch, the encoder left as it was."""
     was = encoder.training
     encoder.eval()
-    features = encoder(probe).float().cpu()  # (B, D)
+    features = torch.cat([encoder(p).float().cpu() for p in torch.split(probe, PART)])  # (B, D)
     encoder.train(was)
     return {"feature_spread": spread(features), "effective_rank": effective_rank(features)}
 
