@@ -16,6 +16,7 @@ from flows.dvc_private import (
     StageFailed,
     bookkeeper,
     is_busy,
+    params_read_once,
     repository,
     stages_in_order,
 )
@@ -55,7 +56,7 @@ def plan(root: Path, targets: Sequence[str] = (), force: bool = False) -> list[S
     `rotation`), or the path of an output. UserError names an unknown one and the nearest match.
     """
     root = root.resolve()
-    with bookkeeper, _told(), repository(root) as repo:
+    with bookkeeper, _told(), repository(root) as repo, params_read_once():
         order, upstream = stages_in_order(repo)
         outs = {s.name: tuple(_relative(out, root) for out in s.outs) for s in order}
         wanted = leading_to(targets, upstream, outs, root)
@@ -89,8 +90,8 @@ def _relative(item: Any, root: Path) -> str:
 def _reasons(stage: Any, root: Path, intact: dict[str, Any]) -> Iterator[str]:
     """Why `dvc repro` would run this stage. Looks at the workspace without taking path locks.
 
-    `intact` maps outputs that are as recorded to what is recorded, so that a large folder is looked
-    at once, not again as the dependency of another stage.
+    `intact` maps what is as recorded to what is recorded, so that a large folder, and code that
+    many stages depend on, is looked at once.
     """
     lost = []
     for out in stage.outs:
@@ -107,9 +108,17 @@ def _reasons(stage: Any, root: Path, intact: dict[str, Any]) -> Iterator[str]:
     if stage.always_changed or stage.is_callback:
         yield "it always runs"
     for dep in stage.deps:
-        if not (dep.hash_info and intact.get(dep.fs_path) == dep.hash_info):
-            yield from changes(dep, root)
+        yield from _changes(dep, root, intact)
     yield from lost
+
+
+def _changes(dep: Any, root: Path, intact: dict[str, Any]) -> list[str]:
+    if dep.hash_info and intact.get(dep.fs_path) == dep.hash_info:
+        return []
+    found = list(changes(dep, root))
+    if not found:
+        intact[dep.fs_path] = dep.hash_info
+    return found
 
 
 def changes(dep: Any, root: Path) -> Iterator[str]:

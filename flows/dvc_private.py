@@ -108,6 +108,19 @@ def stages_in_order(repo: Any) -> tuple[list[Any], dict[str, tuple[str, ...]]]:
     return order, upstream
 
 
+@contextmanager
+def params_read_once() -> Iterator[None]:
+    """DVC parses params.yaml anew for every stage; within this, once. Hold the `bookkeeper`."""
+    import dvc.dependency.param as module
+
+    original = module.load_path
+    module.load_path = cache(original)
+    try:
+        yield
+    finally:
+        module.load_path = original
+
+
 @cache
 def _dvc() -> tuple[Any, Any]:
     """Import DVC, quiet, and put our parts in place; (Repo, our repository lock)."""

@@ -103,3 +103,15 @@ def test_only_one_file_touches_what_dvc_keeps_private():
         imported = re.findall(r"^\s*(?:from|import) (dvc(?:\.\w+)*)\b", path.read_text(), re.M)
         if path.name not in allowed:
             assert set(imported) <= set(public), path.name
+
+
+def test_params_yaml_is_parsed_once_for_a_plan(monkeypatch: pytest.MonkeyPatch) -> None:
+    import dvc.dependency.param as module
+
+    read: list[str] = []
+    monkeypatch.setattr(module, "load_path", lambda path, fs: read.append(path) or {"a": 1})
+    with dvc_private.params_read_once():
+        found = [module.read_param_file(None, "params.yaml") for _ in range(3)]  # type: ignore[arg-type]
+    assert found == [{"a": 1}] * 3 and len(read) == 1
+    module.read_param_file(None, "params.yaml")  # type: ignore[arg-type]
+    assert len(read) == 2, "a change between two plans is seen"
