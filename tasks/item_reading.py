@@ -179,10 +179,12 @@ def _careful(reading: Work, chunk: Chunk) -> Iterator[Done]:
     """Read a chunk in one process of its own; halve it until the file that kills is alone."""
     from concurrent.futures.process import BrokenProcessPool
 
-    from joblib.externals.loky import get_reusable_executor
+    from joblib.externals.loky import ProcessPoolExecutor
 
     try:
-        yield get_reusable_executor(max_workers=1).submit(reading.chunk, chunk).result()
+        with ProcessPoolExecutor(max_workers=1) as alone:  # joblib's own pool is not to be shared
+            done = alone.submit(reading.chunk, chunk).result()
+        yield done
     except BrokenProcessPool:
         if len(chunk) == 1:
             yield [Outcome(chunk[0], None, None, "kills its reader (or memory ran out)")], []

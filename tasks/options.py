@@ -6,6 +6,7 @@ A method is the file `modalities/MODALITY/KIND/NAME.py`; the keyword-only argume
 
 import ast
 import re
+import threading
 import typing
 from dataclasses import dataclass
 from functools import cache
@@ -20,6 +21,7 @@ from modalities.items import UserError
 
 ROOT = Path(__file__).resolve().parents[1] / "modalities"
 TIMM, VIT = "timm/", "vit_small_patch16_224"
+_parsing = threading.Lock()
 # What an option's annotation may be made of.
 NAMES: dict[str, Any] = {
     **{kind.__name__: kind for kind in (int, float, bool, str, list, tuple, dict)},
@@ -172,8 +174,15 @@ def schema(path: Path, base: str) -> type[BaseModel]:
 
 
 def _tree(path: Path) -> ast.Module:
+    text = path.read_text("utf-8")
     try:
-        return ast.parse(path.read_text("utf-8"))
+        with _parsing:
+            try:
+                return ast.parse(text)
+            except (
+                SystemError
+            ):  # CPython 3.11 where another thread, of Prefect's, parses beside us:
+                return ast.parse(text)  # python/cpython#106905
     except SyntaxError as error:
         raise UserError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from None
 
