@@ -8,6 +8,8 @@ Six things of DVC are replaced, and only for stages that run within `repository(
 - who owns a path lock: process and stage, where DVC only knows the process;
 - how the repository lock is waited for: until it is free or `stop_all`;
 - what an empty entry of the run cache is taken for, which a kill leaves: nothing, not an error.
+
+A seventh, how often params.yaml is parsed, is replaced within `params_read_once()`.
 """
 
 import contextlib

@@ -19,7 +19,7 @@ from tasks import dataset
 from tasks.channel import Channel
 from tasks.free_labels import LABELS
 from tasks.item_cache import ItemCache, forget
-from tasks.item_reading import Array, Chunk, Done, Outcome, read_all
+from tasks.item_reading import Array, Chunk, Done, Outcome, digest, read_all, stamp
 from tasks.stage import output, write_json
 
 if TYPE_CHECKING:
@@ -101,8 +101,7 @@ def _seen(sha256: str, beside: Path | None) -> str:
     """What a label's content is: that of the item, and of the file beside it if there is one."""
     if beside is None:
         return sha256
-    with beside.open("rb") as file:
-        other = hashlib.file_digest(file, "sha256").hexdigest()
+    other = digest(beside, stamp(beside))
     return hashlib.sha256(f"{sha256} {other}".encode()).hexdigest()
 
 

@@ -9,9 +9,13 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modalities.base import Labelled, Row
 
+NAMES = {  # as they are written; all of them lie in [0, 1]
+    "map": "mAP", "miou": "mIoU", "iou": "IoU", "ap": "AP", "ar": "AR", "f1": "F1", "pck": "PCK",
+    "auroc": "AUROC", "j&f": "J&F", "jf": "J&F", "oks": "OKS", "map50": "mAP50", "map75": "mAP75",
+    "ap50": "AP50", "ap75": "AP75", "nmi": "NMI",
+}  # fmt: skip
 FRACTIONS = {
-    "accuracy", "ap", "ar", "auroc", "coverage", "f", "f1", "iou", "j", "jf", "j&f", "map", "miou",
-    "nmi", "oks", "pck", "precision", "purity", "recall", "share", "top",
+    *NAMES, "accuracy", "precision", "recall", "purity", "top1", "top5", "coverage", "share",
 }  # fmt: skip
 
 

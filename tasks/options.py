@@ -174,17 +174,20 @@ def schema(path: Path, base: str) -> type[BaseModel]:
 
 
 def _tree(path: Path) -> ast.Module:
-    text = path.read_text("utf-8")
     try:
-        with _parsing:
-            try:
-                return ast.parse(text)
-            except (
-                SystemError
-            ):  # CPython 3.11 where another thread, of Prefect's, parses beside us:
-                return ast.parse(text)  # python/cpython#106905
+        return _parsed(path.read_text("utf-8"))
     except SyntaxError as error:
         raise UserError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from None
+
+
+def _parsed(text: str) -> ast.Module:
+    """CPython 3.11 counts the depth of all threads' parses as one (python/cpython#106905): ours
+    wait for each other, and one that Prefect's got in the way of is done again."""
+    with _parsing:
+        try:
+            return ast.parse(text)
+        except SystemError:
+            return ast.parse(text)
 
 
 def _model(node: ast.ClassDef, path: Path) -> type[BaseModel]:

@@ -167,7 +167,9 @@ def test_targets_are_normalised_and_flat_patches_are_not_noise() -> None:
 
 def test_only_encoders_made_of_patches_fit() -> None:
     wrong = params({"objective": "mae"})
-    with pytest.raises(UserError, match=r"image\.runs\.tiny\.encoder: .*'small'; allowed: vit, "):
+    allowed = "vit, or a vision transformer of timm"
+    said = rf"image\.runs\.tiny\.encoder: .*'small'; allowed: {allowed}$"
+    with pytest.raises(UserError, match=said):
         construct(wrong, "tiny")
     small = {"width": 32, "depth": 1, "heads": 2}
     right = params({"objective": "mae", "encoder": "vit", "encoder_options": small})

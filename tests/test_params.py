@@ -1,5 +1,6 @@
 """params.yaml: every mistake is refused before anything runs, by name, with the nearest match."""
 
+import ast
 import shutil
 from pathlib import Path
 
@@ -105,6 +106,24 @@ def test_a_method_s_signature_is_its_schema(tmp_path: Path) -> None:
     for wrong in ({"width": 0}, {"width": 1.5}, {"kind": "c"}, {"depth": 1}):
         with pytest.raises(ValidationError):
             model.model_validate(wrong)
+
+
+def test_a_parse_beside_another_thread_s_is_done_again(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "disturbed.py"
+    path.write_text(METHOD, "utf-8")
+    parse, texts = ast.parse, []
+
+    def disturbed(text: str) -> ast.Module:
+        texts.append(text)
+        if len(texts) == 1:
+            raise SystemError("AST constructor recursion depth mismatch (before=99, after=77)")
+        return parse(text)
+
+    monkeypatch.setattr(ast, "parse", disturbed)
+    assert options.schema(path, "Objective")().model_dump()["width"] == 3
+    assert texts == [METHOD, METHOD]
 
 
 def test_an_option_without_default_is_refused(tmp_path: Path) -> None:

@@ -107,6 +107,9 @@ def test_labels_lie_on_the_points_of_a_cloud_whose_mesh_is_beside_it(tmp_path: P
     made = ConvexDecomposition(**FAST).label(tmp_path / "a.txt", item)
     assert TOOLS[int(made[-1, 0])] == "vhacd"
     assert (made[:-1, 1] > 0.8).mean() > 0.9
+    labeler = ConvexDecomposition(**FAST)
+    assert labeler.beside(tmp_path / "a.txt") == tmp_path / "a.obj"
+    assert labeler.beside(tmp_path / "a.obj") is None, "a mesh is its own"
     # Another shape's mesh of the same name is not believed.
     trimesh.creation.box((1, 1, 9)).export(tmp_path / "a.obj")
     other = ConvexDecomposition(**FAST).label(tmp_path / "a.txt", item)
@@ -122,9 +125,9 @@ def test_meshes_in_a_folder_of_their_own_are_found(tmp_path: Path) -> None:
     (tmp_path / "part" / "02691156").mkdir(parents=True)
     path = tmp_path / "part" / "02691156" / "x.txt"
     np.savetxt(path, np.concatenate([points, mesh.face_normals[face]], 1))
-    made = ConvexDecomposition(**FAST, meshes=str(tmp_path / "core")).label(
-        path, read(path, points=500)
-    )
+    labeler = ConvexDecomposition(**FAST, meshes=str(tmp_path / "core"))
+    assert labeler.beside(path) == home / "model_normalized.obj"
+    made = labeler.label(path, read(path, points=500))
     assert TOOLS[int(made[-1, 0])] == "vhacd"
 
 

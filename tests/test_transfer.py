@@ -101,6 +101,8 @@ def test_intervals_are_scipy_s(values: list[float]) -> None:
 def test_an_accuracy_s_interval_stays_in_0_1() -> None:
     row = row_of(Row("supervised", "linear", 1, "accuracy", [0.0, 1.0, 1.0]))
     assert (row["low"], row["high"]) == (0.0, 1.0)
+    shapes = row_of(Row("supervised", "finetune", 1, "miou_category", [0.7, 1.0]))
+    assert (shapes["low"], shapes["high"]) == (0, 1)
     assert row_of(Row("supervised", "lm", 1, "perplexity", [5.0, 9.0]))["high"] > 9
 
 

@@ -220,6 +220,11 @@ def microphone(rng: Generator, sound: Floats, strength: float = 1.0) -> Floats:
     return np.asarray(heard + rng.uniform(0, 0.2) * wet * heard.std() / (wet.std() + 1e-12))
 
 
+def rms(sound: Floats) -> float:
+    """Root mean square."""
+    return float(np.sqrt(np.mean(sound**2)))
+
+
 def passing(rng: Generator, length: int) -> Floats:
     """Two other things that pass by one after the other; (T,) of power about 1."""
     span, found = round(0.6 * length), np.zeros(length)
@@ -227,7 +232,7 @@ def passing(rng: Generator, length: int) -> Floats:
     for start in (0, length - span):
         kind = list(KINDS.values())[int(rng.integers(len(KINDS)))]
         sound = kind(rng, span) * fade
-        found[start : start + span] += sound / (np.sqrt(np.mean(sound**2)) + 1e-9)
+        found[start : start + span] += sound / (rms(sound) + 1e-9)
     return found
 
 
@@ -241,11 +246,11 @@ def record(
     """
     heard = microphone(rng, sound)
     if behind is not None:
-        soft = np.sqrt(np.mean(sound**2)) * 10 ** (-rng.uniform(2, 12) / 20)
+        soft = rms(sound) * 10 ** (-rng.uniform(2, 12) / 20)
         heard = heard + microphone(rng, behind * soft)
     floor = noise(rng, len(sound), rng.uniform(-4, 8)) * (0.7 + 0.6 * smooth(rng, len(sound), 2))
-    loud = np.sqrt(np.mean(heard**2)) + 1e-9
-    floor *= loud / np.sqrt(np.mean(floor**2)) * 10 ** (-rng.uniform(*snr) / 20)
+    loud = rms(heard) + 1e-9
+    floor *= loud / rms(floor) * 10 ** (-rng.uniform(*snr) / 20)
     mixed = lfilter([1, -1], [1, -0.995], heard + floor)  # no recorder keeps a constant
-    level = 10 ** (rng.uniform(-32, -16) / 20) / np.sqrt(np.mean(mixed**2))
+    level = 10 ** (rng.uniform(-32, -16) / 20) / rms(mixed)
     return np.asarray(np.rint(np.clip(mixed * level, -1, 1) * 32767), dtype=np.int16)

@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tasks.measures import is_fraction
+from tasks.measures import NAMES, is_fraction
 
 PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned",
              "frozen": "a head on frozen maps"}  # fmt: skip
@@ -15,11 +15,6 @@ CONTROLS = {
     "mfcc": "mean MFCC and logistic regression",
     "joint": "labels and free labels together",
 }
-NAMES = {
-    "map": "mAP", "miou": "mIoU", "iou": "IoU", "ap": "AP", "ar": "AR", "f1": "F1", "pck": "PCK",
-    "auroc": "AUROC", "j&f": "J&F", "jf": "J&F", "oks": "OKS", "map50": "mAP50", "map75": "mAP75",
-    "ap50": "AP50", "ap75": "AP75", "nmi": "NMI",
-}  # fmt: skip
 MODALITIES = {  # heading, one item, several
     "image": ("Images", "picture", "pictures"), "video": ("Videos", "video", "videos"),
     "audio": ("Sounds", "sound", "sounds"), "shape": ("Shapes", "shape", "shapes"),
