@@ -24,8 +24,9 @@ from tasks.label import label
 from tasks.monitor import Silence
 from tasks.params import Params
 from tasks.playroom.toys import categories
-from tasks.playroom.video import VOICES
+from tasks.playroom.video import VOICES, draw, plan
 from tasks.playroom.video import make as make_clips
+from tasks.sections import PlayroomVideo
 
 torch.set_num_threads(1)
 
@@ -188,3 +189,17 @@ def test_frames_go_with_their_cluster(tmp_path: Path) -> None:
     made = labeler.gather(found)
     assert made.metrics["purity"] == 1
     assert (tmp_path / "clusters.html").read_text().count("data:image/png") == 24
+
+
+def test_a_clip_has_the_same_bytes_whatever_lies_in_memory(tmp_path: Path) -> None:
+    rng, usual = np.random.default_rng(0), PlayroomVideo()
+    jobs = [job for job in plan(params(labelers={})) if job.split == "test"]
+    (tmp_path / "clips").mkdir()
+    found: dict[str, set[bytes]] = {job.file: set() for job in jobs}
+    for _ in range(4):
+        for job in jobs:
+            litter = [rng.bytes(int(rng.integers(100, 200_000))) for _ in range(5)]
+            draw(job, usual, 0, tmp_path)
+            found[job.file].add((tmp_path / job.file).read_bytes())
+            del litter
+    assert len(jobs) == 12 and {len(each) for each in found.values()} == {1}

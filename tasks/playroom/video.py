@@ -98,14 +98,16 @@ def write_clip(
     path: Path, frames: "np.ndarray[Any, np.dtype[np.uint8]]",
     samples: "np.ndarray[Any, np.dtype[np.int16]]", seconds: float,
 ) -> None:  # fmt: skip
-    """(F, H, W, 3) uint8 and (T,) int16 at 16 kHz as H.264 and AAC, in one thread: the same bytes
-    for the same clip."""
+    """(F, H, W, 3) uint8 and (T,) int16 at 16 kHz as H.264 and AAC: the same bytes for the same
+    clip. So in one thread, and without looking ahead: on small frames x264 then reads what happens
+    to lie in memory."""
     import av
 
     flags = {"fflags": "+bitexact", "movflags": "+faststart"}
     with av.open(str(path), "w", options=flags) as out:
         rate = Fraction(len(frames)) / Fraction(seconds).limit_denominator(1000)
-        options = {"crf": "14", "preset": "veryfast", "threads": "1"}
+        ahead = "bframes=0:mbtree=0:rc-lookahead=0"
+        options = {"crf": "14", "preset": "veryfast", "threads": "1", "x264-params": ahead}
         video = out.add_stream("libx264", rate=rate, options=options)
         video.width, video.height, video.pix_fmt = frames.shape[2], frames.shape[1], "yuv420p"
         audio = out.add_stream("aac", rate=RATE)
