@@ -13,6 +13,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from modalities.base import Encoder, UserError
+from modalities.common.convolution import Conv
 from modalities.common.masking import pick
 from modalities.common.transformer import positions, start, transformer
 
@@ -36,7 +37,7 @@ class Small(SoundEncoder):
         before = 1
         for i, width in enumerate(widths):
             kernel, stride, padding = (4, 4, 0) if i == 0 else (3, 2, 1)
-            conv = nn.Conv2d(before, width, kernel, stride, padding, bias=False)
+            conv = Conv(before, width, kernel, stride, padding, bias=False)
             nn.init.kaiming_normal_(conv.weight, mode="fan_out", nonlinearity="relu")
             layers += [conv, nn.BatchNorm2d(width), nn.ReLU(inplace=True)]
             before = width

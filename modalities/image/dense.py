@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from modalities.common.convolution import ConvTranspose
 from modalities.image.encoder import ImageEncoder, PatchEncoder
 
 PROBE = 64  # pixels
@@ -25,7 +26,7 @@ class Dense(nn.Module):
         width, layers = encoder.dim, list[nn.Module]()
         for _ in range(doublings):
             after = max(16, width // 2)
-            up = nn.ConvTranspose2d(width, after, 4, 2, 1, bias=False)
+            up = ConvTranspose(width, after, 4, 2, 1, bias=False)
             layers += [up, nn.BatchNorm2d(after), nn.ReLU(inplace=True)]
             width = after
         self.layers = nn.Sequential(*layers, nn.Conv2d(width, channels, 1))

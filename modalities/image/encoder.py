@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from modalities.base import Encoder, UserError
+from modalities.common.convolution import Conv, careful
 
 
 class ImageEncoder(Encoder):
@@ -88,30 +89,6 @@ class Small(ImageEncoder):
             rest = [layer for _ in range(depth - 1) for layer in _block(width, width, 3, 1)]
             self.stages.append(nn.Sequential(*first, *rest))
             before = width
-
-
-class Conv(nn.Conv2d):
-    """A convolution whose gradient is right on maps that are one pixel wide, too.
-
-    With a stride of 2 there, on a CPU in bf16, oneDNN (torch 2.9) reads memory that nobody wrote:
-    the gradient of the weights is another one every time and sometimes not a number. Only a 3 x 3
-    kernel's middle column meets the picture, so it is enough to use that.
-    """
-
-    def forward(self, x: Tensor) -> Tensor:
-        usual = (self.kernel_size, self.padding, self.dilation) == ((3, 3), (1, 1), (1, 1))
-        if x.shape[3] > 1 or not usual:
-            return super().forward(x)
-        weight = self.weight[..., 1:2]
-        return nn.functional.conv2d(x, weight, self.bias, self.stride, (1, 0), groups=self.groups)
-
-
-def careful(model: nn.Module) -> nn.Module:
-    """A network of another library, in place, with convolutions that are right on narrow maps."""
-    for each in model.modules():
-        if type(each) is nn.Conv2d:
-            each.__class__ = Conv
-    return model
 
 
 def _block(before: int, after: int, kernel: int, stride: int) -> list[nn.Module]:

@@ -14,8 +14,9 @@ from annotated_types import Ge
 from torch import Tensor
 
 from modalities.base import UserError
+from modalities.common.convolution import careful
 from modalities.common.masking import pick
-from modalities.image.encoder import ImageEncoder, PatchEncoder, careful
+from modalities.image.encoder import ImageEncoder, PatchEncoder
 
 PREFIX = "timm/"
 

@@ -1,0 +1,98 @@
+"""Convolutions on maps of which one column is left: right, and the same every time.
+
+On a CPU in bf16 oneDNN reads memory there that nobody wrote; without bf16 units the tests compare
+two ways to the same sum.
+"""
+
+import pytest
+import torch
+from torch import nn
+
+from modalities.audio.encoder import build
+from modalities.common.convolution import Conv, ConvTranspose, careful
+
+
+def soil() -> None:
+    """What memory is handed out next holds no zeros."""
+    old = [torch.full((1 << power,), float("nan")) for power in range(8, 22) for _ in range(2)]
+    del old
+
+
+def found(
+    conv: nn.Conv2d | nn.ConvTranspose2d, x: torch.Tensor, *, low: bool
+) -> list[torch.Tensor]:
+    """The output and the gradients of the input and the weights for a gradient of cosines."""
+    x = x.clone().requires_grad_()
+    conv.weight.grad = None
+    soil()
+    with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        y = conv(x)
+    given = torch.arange(y.numel()).cos().view(y.shape)
+    soil()
+    y.backward(given.to(y.dtype))
+    assert x.grad is not None and conv.weight.grad is not None
+    return [y.detach().float(), x.grad, conv.weight.grad]
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (4, 2, 1), (5, 2, 2), (7, 2, 3)]
+)
+def test_one_column_is_right_and_the_same_every_time(
+    kernel: int, stride: int, padding: int, layout: torch.memory_format
+) -> None:
+    torch.manual_seed(0)
+    narrow = Conv(64, 128, kernel, stride, padding, bias=False).to(memory_format=layout)
+    plain = nn.Conv2d(64, 128, kernel, stride, padding, bias=False)
+    plain.load_state_dict(narrow.state_dict())
+    for height in (4, 8):
+        for width in (1, 2, 3, 4):
+            if width + 2 * padding < kernel:
+                continue
+            x = torch.randn(16, 64, height, width).contiguous(memory_format=layout)
+            right = found(plain, x, low=False)
+            for mine, true in zip(found(narrow, x, low=False), right, strict=True):
+                torch.testing.assert_close(mine, true, rtol=1e-4, atol=1e-4)
+            first, again = found(narrow, x, low=True), found(narrow, x, low=True)
+            for one, two, true in zip(first, again, right, strict=True):
+                assert torch.equal(one, two)
+                assert (one - true).norm() < 0.02 * true.norm()
+
+
+@pytest.mark.parametrize("height", [1, 2, 5])
+def test_one_column_is_spread_right(height: int) -> None:
+    torch.manual_seed(0)
+    narrow, plain = (each(128, 64, 4, 2, 1) for each in (ConvTranspose, nn.ConvTranspose2d))
+    plain.load_state_dict(narrow.state_dict())
+    for width in (1, 2):
+        x = torch.randn(16, 128, height, width)
+        right = found(plain, x, low=False)
+        for mine, true in zip(found(narrow, x, low=False), right, strict=True):
+            torch.testing.assert_close(mine, true, rtol=1e-4, atol=1e-4)
+        first, again = found(narrow, x, low=True), found(narrow, x, low=True)
+        for one, two, true in zip(first, again, right, strict=True):
+            assert torch.equal(one, two)
+            assert (one - true).norm() < 0.02 * true.norm()
+
+
+def test_other_convolutions_are_left_to_torch() -> None:
+    """Strings for padding, dilation, groups, a bias: as torch has them."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 8, 5, 3)
+    for options in (
+        {"padding": "same"}, {"padding": 2, "dilation": 2}, {"padding": 1, "stride": 3},
+        {"padding": 1, "stride": (2, 3), "groups": 4},
+    ):  # fmt: skip
+        mine = Conv(8, 8, 3, **options)  # type: ignore[arg-type]
+        plain = nn.Conv2d(8, 8, 3, **options)  # type: ignore[arg-type]
+        plain.load_state_dict(mine.state_dict())
+        torch.testing.assert_close(mine(x), plain(x))
+
+
+def test_networks_are_made_careful_in_place() -> None:
+    """All but those that pad in a way of their own."""
+    model = nn.Sequential(nn.Conv2d(3, 4, 3), nn.Conv2d(4, 4, 3, padding_mode="reflect"))
+    assert careful(model) is model
+    assert type(model[0]) is Conv and type(model[1]) is nn.Conv2d
+    sounds = build("small")
+    assert all(isinstance(m, Conv) for m in sounds.modules() if isinstance(m, nn.Conv2d))
