@@ -2,11 +2,13 @@
 
 from collections.abc import Iterator
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 import torch
+from PIL import Image
 
 from modalities.base import Labelled, Row, Skipped, UserError
 from modalities.common.finetune import Recipe
@@ -98,6 +100,25 @@ def test_few_shapes_are_enough_for_an_easy_cut(splits: dict[str, Labelled]) -> N
     assert min(found[0].values) > 0.75, "chance is about .33"
     again = rows(quick(), "scratch", splits)
     assert [r.values for r in again] == [r.values for r in found]
+
+
+def test_what_was_predicted_is_drawn_below_the_truth(
+    splits: dict[str, Labelled], tmp_path: Path
+) -> None:
+    task = quick()
+    rows(task, "scratch", splits)
+    shown = task.examples["finetune"]
+    assert len(shown) == len(np.unique(splits["test"].labels)), "one of each category"
+    for each in shown:
+        known = each.true >= 0
+        assert (each.true[known] == each.predicted[known]).mean() > 0.75
+        assert each.predicted.min() >= 0 and each.predicted.max() <= each.true.max()
+    task.show(tmp_path)
+    picture = np.asarray(Image.open(tmp_path / "parts.png"))
+    assert picture.shape == (2 * 96 + 4, 2 * len(shown) * 100 - 4, 3)
+    assert (picture < 250).any(), "not blank"
+    quick().show(tmp_path / "nothing")  # nothing was run, nothing is written
+    assert not (tmp_path / "nothing").exists()
 
 
 def test_a_network_of_its_own_for_each_category_sees_no_other(

@@ -24,6 +24,7 @@ from modalities.common.problem import Pick, seed_of
 from modalities.shape.encoder import Mix, ShapeEncoder
 from modalities.shape.joint import Joint
 from modalities.shape.miou import Catalogue, means, shape_iou
+from modalities.shape.predicted import Example
 from modalities.shape.views import Change, prepare, some, taken
 
 EVAL_BATCH = 16
@@ -176,6 +177,18 @@ def scores(model: Segmenter, pick: Pick, setting: Setting) -> np.ndarray:
         first = catalogue.start(category)
         own = range(first, first + len(catalogue.parts[category]))
         found[place] = shape_iou(classes, catalogue.classes(parts, category), own)
+    return found
+
+
+def examples(model: Segmenter, pick: Pick, setting: Setting) -> list[Example]:
+    """The first shape of each category in the pick, with what the network makes of it."""
+    _, first = np.unique(pick.labels, return_index=True)
+    chosen, found = pick.part(first), []
+    for place, classes in predict(model, chosen, setting):
+        item, category = np.asarray(chosen.items[chosen.at[place]]), int(chosen.labels[place])
+        true = setting.catalogue.classes(item[:, 6].astype(np.int64), category)
+        start = setting.catalogue.start(category)
+        found.append(Example(item, np.where(true >= 0, true - start, -1), classes - start))
     return found
 
 

@@ -7,6 +7,7 @@ are predicted once. Two rows each: the instance and the category mean of the mIo
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import numpy as np
@@ -19,7 +20,8 @@ from modalities.common.finetune import Recipe
 from modalities.common.problem import Pick, Problem, draw_labels, problem, seed_of
 from modalities.shape.joint import Joint
 from modalities.shape.miou import Catalogue, means
-from modalities.shape.segmentation import Segmenter, Setting, Trial, fit, scores
+from modalities.shape.predicted import Example, show_parts
+from modalities.shape.segmentation import Segmenter, Setting, Trial, examples, fit, scores
 from modalities.shape.views import Change
 
 METRICS = ("miou_category", "miou_instance")
@@ -73,6 +75,7 @@ class Parts(Task):
             "evaluations": evaluations, "patience": patience,
         }  # fmt: skip
         self.encoder, self.encoder_options = encoder, encoder_options
+        self.examples: dict[str, list[Example]] = {}  # by protocol
 
     def run(
         self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
@@ -102,6 +105,13 @@ class Parts(Task):
                     runs.draw(budget, draw, seed)
                     meter.add(1)
                 yield from runs.rows(protocol, budget)
+                self.examples[protocol] = runs.examples  # the last budget's stay
+
+    def show(self, folder: Path) -> None:
+        """A test shape of each category, true above predicted: last budget, first draw."""
+        shown = self.examples.get("finetune") or self.examples.get("frozen")
+        if shown:
+            show_parts(shown, folder / "parts.png")
 
     def _groups(self, whole: Problem) -> list[list[int]]:
         """The categories that share a network."""
@@ -152,6 +162,7 @@ class Runs:
         self.rates = [list(setting.recipe.learning_rates) for _ in groups]
         self.values: list[tuple[float, float]] = []
         self.chosen: list[tuple[float, Trial]] = []
+        self.examples: list[Example] = []  # of the first draw
 
     def draw(self, budget: int | str, draw: int, seed: int) -> None:
         """Train on one draw's shapes and look at the test shapes once."""
@@ -162,6 +173,8 @@ class Runs:
         for number, group in enumerate(self.groups):
             model = self._trained(number, _of(train, group), _of(whole.val, group), own)
             found[np.isin(test.labels, group)] = scores(model, _of(test, group), self.setting)
+            if draw == 0:
+                self.examples += examples(model, _of(test, group), self.setting)
         instance, category = means(found, test.labels)
         self.values.append((category, instance))
 

@@ -1,0 +1,42 @@
+"""Shapes cut into parts: the true parts above the predicted ones, from two sides.
+
+Shapes: P points.
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from modalities.shape.pictures import below, beside, draw
+
+SIDES = (0.6, 3.7)  # radians about the vertical
+SIZE = 96  # pixels
+
+
+@dataclass(frozen=True)
+class Example:
+    """A test shape (P, 7), its parts and those a network found, (P,) each: 0, 1, ... among the
+    parts of its category, -1 where nobody knows."""
+
+    item: NDArray[Any]
+    true: NDArray[np.int64]
+    predicted: NDArray[np.int64]
+
+
+def show_parts(examples: list[Example], path: Path) -> None:
+    """A column for each shape: true above predicted, a colour for each part of its category."""
+    from PIL import Image
+
+    rows = [
+        beside([
+            draw(each.item, groups, size=SIZE, turn=side)
+            for each in examples
+            for groups in [each.true if what == "true" else each.predicted]
+            for side in SIDES
+        ])
+        for what in ("true", "predicted")
+    ]  # fmt: skip
+    Image.fromarray(below(rows)).save(path)
