@@ -4,12 +4,16 @@ On a CPU in bf16 oneDNN reads memory there that nobody wrote; without bf16 units
 two ways to the same sum.
 """
 
+from typing import Any, TypeAlias
+
 import pytest
 import torch
 from torch import nn
 
 from modalities.audio.encoder import build
 from modalities.common.convolution import Conv, ConvTranspose, careful
+
+Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
 
 
 def soil() -> None:
@@ -18,9 +22,7 @@ def soil() -> None:
     del old
 
 
-def found(
-    conv: nn.Conv2d | nn.ConvTranspose2d, x: torch.Tensor, *, low: bool
-) -> list[torch.Tensor]:
+def found(conv: Convolution, x: torch.Tensor, *, low: bool) -> list[torch.Tensor]:
     """The output and the gradients of the input and the weights for a gradient of cosines."""
     x = x.clone().requires_grad_()
     conv.weight.grad = None
@@ -32,6 +34,18 @@ def found(
     y.backward(given.to(y.dtype))
     assert x.grad is not None and conv.weight.grad is not None
     return [y.detach().float(), x.grad, conv.weight.grad]
+
+
+def check(careful: Convolution, plain: Convolution, x: torch.Tensor) -> None:
+    """In float32 as torch has it; in bf16 near that, and the same five times."""
+    right = found(plain, x, low=False)
+    for mine, true in zip(found(careful, x, low=False), right, strict=True):
+        torch.testing.assert_close(mine, true, rtol=1e-4, atol=1e-4)
+    first, *others = [found(careful, x, low=True) for _ in range(5)]
+    for other in others:
+        assert all(torch.equal(one, two) for one, two in zip(first, other, strict=True))
+    for one, true in zip(first, right, strict=True):
+        assert (one - true).norm() < 0.02 * true.norm()
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -50,13 +64,17 @@ def test_one_column_is_right_and_the_same_every_time(
             if width + 2 * padding < kernel:
                 continue
             x = torch.randn(16, 64, height, width).contiguous(memory_format=layout)
-            right = found(plain, x, low=False)
-            for mine, true in zip(found(narrow, x, low=False), right, strict=True):
-                torch.testing.assert_close(mine, true, rtol=1e-4, atol=1e-4)
-            first, again = found(narrow, x, low=True), found(narrow, x, low=True)
-            for one, two, true in zip(first, again, right, strict=True):
-                assert torch.equal(one, two)
-                assert (one - true).norm() < 0.02 * true.norm()
+            check(narrow, plain, x)
+
+
+@pytest.mark.parametrize("size", [(1, 1), (2, 1), (1, 2), (4, 4)])
+def test_tiny_maps_are_right_and_the_same(size: tuple[int, int]) -> None:
+    """Of tiles a few pixels wide nothing but a pixel is left for the last stages."""
+    torch.manual_seed(0)
+    narrow, plain = (each(128, 256, 3, 2, 1, bias=False) for each in (Conv, nn.Conv2d))
+    plain.load_state_dict(narrow.state_dict())
+    x = torch.randn(288, 128, *size).contiguous(memory_format=torch.channels_last)
+    check(narrow, plain, x)
 
 
 @pytest.mark.parametrize("height", [1, 2, 5])
@@ -66,17 +84,11 @@ def test_one_column_is_spread_right(height: int) -> None:
     plain.load_state_dict(narrow.state_dict())
     for width in (1, 2):
         x = torch.randn(16, 128, height, width)
-        right = found(plain, x, low=False)
-        for mine, true in zip(found(narrow, x, low=False), right, strict=True):
-            torch.testing.assert_close(mine, true, rtol=1e-4, atol=1e-4)
-        first, again = found(narrow, x, low=True), found(narrow, x, low=True)
-        for one, two, true in zip(first, again, right, strict=True):
-            assert torch.equal(one, two)
-            assert (one - true).norm() < 0.02 * true.norm()
+        check(narrow, plain, x)
 
 
-def test_other_convolutions_are_left_to_torch() -> None:
-    """Strings for padding, dilation, groups, a bias: as torch has them."""
+def test_other_convolutions_are_as_torch_has_them() -> None:
+    """Strings for padding, dilation, other strides, groups, a bias."""
     torch.manual_seed(0)
     x = torch.randn(2, 8, 5, 3)
     for options in (
@@ -87,6 +99,23 @@ def test_other_convolutions_are_left_to_torch() -> None:
         plain = nn.Conv2d(8, 8, 3, **options)  # type: ignore[arg-type]
         plain.load_state_dict(mine.state_dict())
         torch.testing.assert_close(mine(x), plain(x))
+
+
+def test_other_transposed_convolutions_are_as_torch_has_them() -> None:
+    """Nothing left of the kernel, an output of another size, dilation, groups."""
+    torch.manual_seed(0)
+    x = torch.randn(2, 8, 5, 1)
+    cases: list[tuple[int, dict[str, Any], list[int] | None]] = [
+        (4, {"padding": (1, 2), "output_padding": 1}, None),
+        (2, {"dilation": 2}, None),
+        (4, {"padding": 1}, [11, 3]),
+        (4, {"padding": 1, "groups": 4}, None),
+    ]
+    for kernel, options, size in cases:
+        mine = ConvTranspose(8, 8, kernel, 2, **options)
+        plain = nn.ConvTranspose2d(8, 8, kernel, 2, **options)
+        plain.load_state_dict(mine.state_dict())
+        torch.testing.assert_close(mine(x, size), plain(x, size))
 
 
 def test_networks_are_made_careful_in_place() -> None:

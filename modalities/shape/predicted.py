@@ -27,16 +27,14 @@ class Example:
 
 
 def show_parts(examples: list[Example], path: Path) -> None:
-    """A column for each shape: true above predicted, a colour for each part of its category."""
+    """Two columns for each shape: true above predicted, a colour for each part of its category."""
     from PIL import Image
 
     rows = [
         beside([
-            draw(each.item, groups, size=SIZE, turn=side)
-            for each in examples
-            for groups in [each.true if what == "true" else each.predicted]
-            for side in SIDES
+            draw(each.item, parts, size=SIZE, turn=side)
+            for each, parts in zip(examples, row, strict=True) for side in SIDES
         ])
-        for what in ("true", "predicted")
+        for row in ([each.true for each in examples], [each.predicted for each in examples])
     ]  # fmt: skip
     Image.fromarray(below(rows)).save(path)

@@ -7,7 +7,7 @@ all categories), C categories.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from typing import Any
@@ -169,27 +169,38 @@ def predict(model: Segmenter, pick: Pick, setting: Setting) -> Iterator[tuple[in
 
 def scores(model: Segmenter, pick: Pick, setting: Setting) -> np.ndarray:
     """The mIoU of every shape of the pick, (m,)."""
-    catalogue = setting.catalogue
+    return scored(predict(model, pick, setting), pick, setting.catalogue)
+
+
+def scored(seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalogue) -> np.ndarray:
+    """The mIoU of every shape of the pick, (m,), from what `predict` saw."""
     found = np.zeros(len(pick))
-    for place, classes in predict(model, pick, setting):
-        category = int(pick.labels[place])
-        parts = np.asarray(pick.items[pick.at[place]])[:, 6].astype(np.int64)
-        first = catalogue.start(category)
-        own = range(first, first + len(catalogue.parts[category]))
-        found[place] = shape_iou(classes, catalogue.classes(parts, category), own)
+    for place, classes in seen:
+        _, true, own = _truth(place, pick, catalogue)
+        found[place] = shape_iou(classes, true, own)
     return found
 
 
-def examples(model: Segmenter, pick: Pick, setting: Setting) -> list[Example]:
-    """The first shape of each category in the pick, with what the network makes of it."""
+def examples(
+    seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalogue
+) -> list[Example]:
+    """The first shape of each category in the pick beside what `predict` saw in it."""
     _, first = np.unique(pick.labels, return_index=True)
-    chosen, found = pick.part(first), []
-    for place, classes in predict(model, chosen, setting):
-        item, category = np.asarray(chosen.items[chosen.at[place]]), int(chosen.labels[place])
-        true = setting.catalogue.classes(item[:, 6].astype(np.int64), category)
-        start = setting.catalogue.start(category)
-        found.append(Example(item, np.where(true >= 0, true - start, -1), classes - start))
+    found = []
+    for place, classes in seen:
+        if place in first:
+            item, true, own = _truth(place, pick, catalogue)
+            found.append(Example(item, np.where(true >= 0, true - own[0], -1), classes - own[0]))
     return found
+
+
+def _truth(place: int, pick: Pick, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray, range]:
+    """The item (P, 7) at a place of the pick, its classes (P,), and those of its category."""
+    category = int(pick.labels[place])
+    item = np.asarray(pick.items[pick.at[place]])
+    start = catalogue.start(category)
+    own = range(start, start + len(catalogue.parts[category]))
+    return item, catalogue.classes(item[:, 6].astype(np.int64), category), own
 
 
 def category_mean(model: Segmenter, pick: Pick, setting: Setting) -> float:

@@ -21,7 +21,7 @@ from modalities.common.problem import Pick, Problem, draw_labels, problem, seed_
 from modalities.shape.joint import Joint
 from modalities.shape.miou import Catalogue, means
 from modalities.shape.predicted import Example, show_parts
-from modalities.shape.segmentation import Segmenter, Setting, Trial, examples, fit, scores
+from modalities.shape.segmentation import Segmenter, Setting, Trial, examples, fit, predict, scored
 from modalities.shape.views import Change
 
 METRICS = ("miou_category", "miou_instance")
@@ -169,12 +169,15 @@ class Runs:
         whole = self.whole
         train = whole.train.part(draw_labels(whole.train, whole.ids, budget, seed, draw))
         own, test = seed_of(seed, budget, draw), whole.test
+        parts = self.setting.catalogue
         found = np.zeros(len(test))
         for number, group in enumerate(self.groups):
             model = self._trained(number, _of(train, group), _of(whole.val, group), own)
-            found[np.isin(test.labels, group)] = scores(model, _of(test, group), self.setting)
+            theirs = _of(test, group)
+            seen = list(predict(model, theirs, self.setting))
+            found[np.isin(test.labels, group)] = scored(seen, theirs, parts)
             if draw == 0:
-                self.examples += examples(model, _of(test, group), self.setting)
+                self.examples += examples(seen, theirs, parts)
         instance, category = means(found, test.labels)
         self.values.append((category, instance))
 
