@@ -109,7 +109,9 @@ def test_what_was_predicted_is_drawn_below_the_truth(
     rows(task, "scratch", splits)
     shown = task.examples["finetune"]
     assert len(shown) == len(np.unique(splits["test"].labels)), "one of each category"
-    for each in shown:
+    _, first = np.unique(splits["test"].labels, return_index=True)
+    for each, row in zip(shown, first, strict=True):
+        assert np.array_equal(each.item, splits["test"].items[row]), "in the order of categories"
         known = each.true >= 0
         assert (each.true[known] == each.predicted[known]).mean() > 0.75
         assert each.predicted.min() >= 0 and each.predicted.max() <= each.true.max()

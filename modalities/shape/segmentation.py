@@ -184,13 +184,13 @@ def scored(seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalo
 def examples(
     seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalogue
 ) -> list[Example]:
-    """The first shape of each category in the pick beside what `predict` saw in it."""
+    """The first shape of each category in the pick, by category, and what `predict` saw in it."""
     _, first = np.unique(pick.labels, return_index=True)
-    found = []
-    for place, classes in seen:
-        if place in first:
-            item, true, own = _truth(place, pick, catalogue)
-            found.append(Example(item, np.where(true >= 0, true - own[0], -1), classes - own[0]))
+    classes, found = dict(seen), []
+    for place in first.tolist():
+        item, true, own = _truth(place, pick, catalogue)
+        known = np.where(true >= 0, true - own[0], -1)
+        found.append(Example(item, known, classes[place] - own[0]))
     return found
 
 
