@@ -14,6 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from modalities.items import Item as Item
+from modalities.items import Labelled as Labelled
 from modalities.items import Tell as Tell
 from modalities.items import UserError as UserError
 from modalities.labels import Found as Found
@@ -108,6 +109,9 @@ class Objective(nn.Module):
     """
 
     encoder: Encoder
+    # What `views` begins with and what draws nothing, such as a spectrogram. Where all results fit
+    # into memory it is done once per item: `views` takes them for the items, too.
+    once: Callable[[Tensor], Tensor] | None = None
 
     def begin(self, items: int) -> None:
         """Called once, before training or loading a state: that many items will be seen.
@@ -132,19 +136,6 @@ class Objective(nn.Module):
         raw batch of training items, in less than three seconds; the same files for the same run.
         A PNG may carry its caption in the field `Description`. By default nothing is drawn.
         """
-
-
-@dataclass(frozen=True)
-class Labelled:
-    """One split of an ingested modality: `items` is a memory map, `labels` int64 with -1 = none."""
-
-    items: Any  # numpy array or memmap, (N, ...)
-    labels: Any  # numpy (N,)
-    ids: list[str]
-    classes: list[str]
-    folder: Path | None = None  # of the data, with what else ingest left there
-    start: int = 0  # row of items.npy that is this split's first item
-    free: Any = None  # (N, ...) free labels of these items, where a control asks for them
 
 
 @dataclass(frozen=True)

@@ -1,4 +1,4 @@
-"""The part of the contracts that readers need, free of torch: ingest must start in a blink."""
+"""The part of the contracts that needs no torch: ingest and labels must start in a blink."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -18,6 +18,19 @@ class Item:
     label: str | None = None
     split: str | None = None  # train | val | test
     extra: Mapping[str, Any] = field(default_factory=dict)  # JSON-able: what richer tasks need
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """One split of an ingested modality: `items` is a memory map, `labels` int64 with -1 = none."""
+
+    items: Any  # numpy array or memmap, (N, ...)
+    labels: Any  # numpy (N,)
+    ids: list[str]
+    classes: list[str]
+    folder: Path | None = None  # of the data, with what else ingest left there
+    start: int = 0  # row of items.npy that is this split's first item
+    free: Any = None  # (N, ...) free labels of these items, where a control asks for them
 
 
 class Tell(Protocol):

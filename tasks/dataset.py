@@ -9,12 +9,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modalities.items import UserError
+from modalities.items import Labelled, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
-
-    from modalities.base import Labelled
 
 SPLITS = ("train", "val", "test")
 
@@ -37,7 +35,7 @@ def table(folder: Path) -> "pa.Table":
     return pq.read_table(folder / "items.parquet")
 
 
-def load(folder: Path) -> "dict[str, Labelled]":
+def load(folder: Path) -> dict[str, Labelled]:
     """The splits that exist, by name.
 
     `items` is a view of the memory map, (N, ...). In `train` the labelled items come first, then
@@ -47,14 +45,12 @@ def load(folder: Path) -> "dict[str, Labelled]":
     return {name: split for name, split in splits.items() if len(split.ids)}
 
 
-def pool(folder: Path) -> "Labelled":
+def pool(folder: Path) -> Labelled:
     """What pretraining may see: all of the train split, unlabelled included; never val or test."""
     return _splits(folder)["train"]
 
 
-def _splits(folder: Path) -> "dict[str, Labelled]":
-    from modalities.base import Labelled
-
+def _splits(folder: Path) -> dict[str, Labelled]:
     classes = meta(folder)["classes"]
     codes = {name: code for code, name in enumerate(classes)}
     rows = table(folder).select(["id", "split", "label", "row"]).to_pydict()

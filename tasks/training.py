@@ -25,6 +25,7 @@ from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Progress, Randomness, Step, Tell, UserError
 from modalities.common import norm
+from modalities.common.once import done
 from modalities.common.optim import optimizer, rate
 from tasks import memory
 from tasks.batches import Order, loader, mixed, seed_torch
@@ -94,14 +95,15 @@ class Loop:
         # Without gradient buffers of its own DDP leaves ours alone, such as a queue of keys.
         ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])
-        self.plan, self.items, self.objective = plan, items, objective
+        self.plan, self.objective = plan, objective
         self.free: Mapping[str, Any] = {}
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.tell = tell if self.accelerator.is_main_process else Silence()
         self.step, self.steps = 0, plan.steps(len(items))
-        self._check()
+        self._check(len(items))
         objective.begin(len(items))
         self.device = self.accelerator.device
+        self.items = done(items, objective.once, self.device)
         objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.world > 1:
             norm.share(objective)
@@ -121,8 +123,8 @@ class Loop:
         self.look = min(LOOK, points)
         self.point = points - points % self.look
 
-    def _check(self) -> None:
-        size, found = self.plan.batch_size, len(self.items)
+    def _check(self, found: int) -> None:
+        size = self.plan.batch_size
         if size > found:
             raise UserError(f"batch_size {size} is above the number of items, {found}")
         if size % self.world:

@@ -1,5 +1,6 @@
 """Spectrograms, their augmentation, the encoders, and the controls of sound classification."""
 
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,12 @@ from modalities.audio import views
 from modalities.audio.encoder import Small, ViT, build
 from modalities.audio.objectives.masked_units import MaskedUnits
 from modalities.audio.tasks.classification import Classification
+from modalities.audio.views import augment, log_mel, prepare
 from modalities.base import Labelled, Randomness, Row, UserError
+from modalities.common import once
+from modalities.common.frozen import Setting
+from modalities.common.once import done
+from modalities.common.problem import Pick
 from tasks.monitor import Silence
 
 torch.set_num_threads(1)
@@ -131,6 +137,54 @@ def test_masked_units_are_asked_where_masked_and_shown_nowhere() -> None:
     torch.testing.assert_close(objective(seen | {"unit": units}).loss, before)
     with pytest.raises(UserError, match=r"options\.units: 9 is too few: labels have unit 9"):
         objective.views({"items": items, "free_label": labels + 2}, rng())
+
+
+@pytest.mark.parametrize("name", ["byol", "clusters", "contrastive", "mae", "masked_units"])
+def test_spectrograms_made_once_give_the_same_views(name: str) -> None:
+    module = import_module(f"modalities.audio.objectives.{name}")
+    kind = next(k for k in vars(module).values() if getattr(k, "__module__", "") == module.__name__)
+    made = kind(build("vit" if name in ("mae", "masked_units") else "small"))
+    items, index = batch(), torch.arange(6)
+    label = torch.zeros((6, 101) if name == "masked_units" else 6, dtype=torch.int64)
+    free = {"index": index, "free_label": label, "free_confidence": torch.ones(label.shape)}
+    plain = made.views({"items": items, **free}, rng())
+    ready = torch.from_numpy(done(items.numpy(), made.once))
+    again = made.views({"items": ready, **free}, rng())
+    assert plain.keys() == again.keys()
+    for key, value in plain.items():
+        torch.testing.assert_close(again[key], value, rtol=1e-4, atol=1e-4)
+
+
+def test_what_is_done_once_is_done_for_all_items_and_within_bounds(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    items = np.arange(700, dtype=np.int16)[:, None].repeat(3, 1)
+    seen: list[int] = []
+
+    def double(part: torch.Tensor) -> torch.Tensor:
+        seen.append(len(part))
+        return part.float() * 2
+
+    np.testing.assert_array_equal(done(items, double), items * 2.0)
+    assert seen == [1, 256, 256, 188]
+    assert done(items, None) is items
+    monkeypatch.setattr(once, "BYTES", 700 * 3 * 4 - 1)
+    assert done(items, double) is items
+    assert len(done(items[:0], double)) == 0
+
+
+def test_fine_tuning_sees_spectrograms_that_were_made_once() -> None:
+    items, at = batch(9).numpy(), np.array([1, 2, 5, 8])
+    pick = Pick("train", items, at, np.array([0, 1, 0, 1]))
+    plain = Setting(prepare, augment, "fp32", "cpu")
+    ready = Setting(prepare, augment, "fp32", "cpu", once=log_mel).ready(pick)
+    assert plain.ready(pick) is pick
+    assert ready.labels is pick.labels and ready.items.shape[:2] == (4, 1)
+    part = ready.part(np.array([3, 0]))
+    torch.testing.assert_close(
+        augment(plain.batch(part.items, part.at), rng(2)),
+        augment(plain.batch(items, at[[3, 0]]), rng(2)),
+    )
 
 
 def splits(each: int = 8) -> dict[str, Labelled]:

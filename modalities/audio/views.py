@@ -52,7 +52,10 @@ def log_mel(items: Tensor) -> Tensor:
     """(B, T) int16 -> (B, 1, M, F) float32: log-mel levels less their mean over the sound.
 
     So the level of a recording, which says more of the device than of what sounds, has no effect.
+    A spectrogram already stays as it is.
     """
+    if items.is_floating_point():
+        return items
     with torch.autocast(items.device.type, enabled=False):
         wave = items.float() / 32768
         power = _power(wave)  # (B, M, F)
@@ -61,7 +64,7 @@ def log_mel(items: Tensor) -> Tensor:
 
 
 def prepare(items: Tensor) -> Tensor:
-    """Only the change of form: (B, T) int16 -> (B, 1, M, F)."""
+    """Only the change of form: (B, T) int16, or its spectrogram already, -> (B, 1, M, F)."""
     return log_mel(items)
 
 
@@ -78,8 +81,7 @@ class Augmentation:
 
     def __call__(self, x: Tensor, rng: Randomness) -> Tensor:
         """(B, T) int16, or its spectrogram (B, 1, M, F) -> (B, 1, M, G)."""
-        if not x.is_floating_point():
-            x = log_mel(x)
+        x = log_mel(x)
         with torch.autocast(x.device.type, enabled=False):
             drawn = self._draw(rng)
             x = self._cut(x[:, 0], drawn)
@@ -152,7 +154,7 @@ SUPERVISED = Augmentation(
 
 
 def augment(items: Tensor, rng: Randomness) -> Tensor:
-    """What fine-tuning and training from scratch see: (B, T) int16 -> (B, 1, M, F)."""
+    """What fine-tuning and training from scratch see: as `prepare`, (B, 1, M, F)."""
     return SUPERVISED(items, rng)
 
 

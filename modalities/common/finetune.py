@@ -13,7 +13,7 @@ Shapes: n labelled items, B batch, D feature width, C classes.
 
 import math
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -117,6 +117,8 @@ class FineTuning(Method):
 
     def fit(self, told: Told, note: Callable[[float], None]) -> Fitted:
         start = self.probe.probe(told)[0] if self.probe else None
+        ready = self.setting.ready
+        told = replace(told, train=ready(told.train), val=ready(told.val))
         known = self.rates.get(told.budget)
         rates = self.recipe.learning_rates if known is None else [known]
         trials = []

@@ -5,7 +5,7 @@ Shapes: N items of a split, m of them picked, D feature width.
 
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from modalities.base import EncoderFactory, Randomness
+from modalities.common.once import BYTES, Work, done
 from modalities.common.problem import Pick, Problem, seed_of
 
 EVAL_BATCH = 256  # items at a time where nothing is learnt
@@ -26,6 +27,8 @@ class Setting:
     augment: Callable[[Tensor, Randomness], Tensor]
     precision: str
     device: str
+    # What both of them begin with and what draws nothing; they take its result for the items, too.
+    once: Work | None = None
 
     def autocast(self) -> AbstractContextManager[Any]:
         if self.precision != "bf16":
@@ -40,6 +43,13 @@ class Setting:
         """The items at these positions, each read once and in the memory map's order."""
         unique, inverse = np.unique(at, return_inverse=True)
         return torch.from_numpy(np.asarray(items[unique])[inverse]).to(self.device)
+
+    def ready(self, pick: Pick) -> Pick:
+        """The same items with `once` done to them, unless that would take much memory."""
+        if self.once is None or pick.items[:1].nbytes * len(pick) > BYTES:
+            return pick
+        items = done(pick.items[pick.at], self.once, self.device)
+        return replace(pick, items=items, at=np.arange(len(pick)))
 
     def outputs(self, model: nn.Module, pick: Pick) -> np.ndarray:
         """What a model in evaluation mode gives for the items; (m, width) float32."""

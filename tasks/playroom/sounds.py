@@ -52,11 +52,11 @@ def blow(rng: Generator, material: str, pitch: float | None = None) -> Floats:
 
 def scatter(times: Floats, gains: Floats, sound: Floats, length: int) -> Floats:
     """`sound` begun at each of the times (seconds), as loud as gains say."""
-    train = np.zeros(length)
-    at = (times * RATE).astype(int)
-    good = (at >= 0) & (at < length)
-    np.add.at(train, at[good], gains[good])
-    return np.asarray(fftconvolve(train, sound)[:length])
+    found = np.zeros(length + len(sound))
+    for at, gain in zip((times * RATE).astype(int), gains, strict=True):
+        if 0 <= at < length:
+            found[at : at + len(sound)] += gain * sound
+    return found[:length]
 
 
 def poisson(rng: Generator, rate: float, seconds: float) -> Floats:

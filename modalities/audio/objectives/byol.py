@@ -20,6 +20,8 @@ class BYOL(SiameseObjective):
     and frequency response take their place, so that a view needs its own sound alone.
     """
 
+    once = staticmethod(log_mel)
+
     def __init__(  # noqa: PLR0913
         self,
         encoder: Encoder,

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le
 from torch import nn
 from torch.nn import functional as F
 
-from modalities.audio.views import contrastive
+from modalities.audio.views import contrastive, log_mel
 from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
 
 
@@ -20,6 +20,8 @@ class Clusters(Objective):
     `outputs`: at least as many as the labeler's k. `smoothing` of the labels. The other options
     are those of two views in contrastive learning: what a cluster must be recognised in spite of.
     """
+
+    once = staticmethod(log_mel)
 
     def __init__(  # noqa: PLR0913
         self,

@@ -24,6 +24,8 @@ class Contrastive(InstanceObjective):
     `momentum` and `splits` are MoCo's (arXiv:1911.05722).
     """
 
+    once = staticmethod(log_mel)
+
     def __init__(  # noqa: PLR0913
         self,
         encoder: Encoder,

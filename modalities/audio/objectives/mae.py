@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from torch import Tensor, nn
 
 from modalities.audio.encoder import PatchEncoder
-from modalities.audio.views import contrastive
+from modalities.audio.views import contrastive, log_mel
 from modalities.base import Batch, Objective, Randomness, Step
 from modalities.common.masking import divide, pick
 from modalities.common.transformer import positions, start, transformer
@@ -27,6 +27,8 @@ class MAE(Objective):
     is the same everywhere but for its position; the loss is on masked patches alone. `crop`: share
     of the time that a view shows; `tilt`: strength of a random frequency response.
     """
+
+    once = staticmethod(log_mel)
 
     def __init__(
         self,

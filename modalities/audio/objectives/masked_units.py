@@ -27,6 +27,8 @@ class MaskedUnits(Objective):
     with the units' codes at `temperature`. `units`: at least as many as the labeler's k.
     """
 
+    once = staticmethod(log_mel)
+
     def __init__(
         self,
         encoder: PatchEncoder,

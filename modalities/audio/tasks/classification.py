@@ -104,10 +104,10 @@ class Classification(Task):
     def _protocols(
         self, start: str, make: EncoderFactory, whole: Problem, seed: int, precision: str
     ) -> dict[str, Method]:
-        from modalities.audio.views import augment, prepare
+        from modalities.audio.views import augment, log_mel, prepare
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
-        setting = Setting(prepare, augment, precision, device)
+        setting = Setting(prepare, augment, precision, device, once=log_mel)
         pretrained = start == "pretrained"
         features = FrozenFeatures(make, setting, whole, None if pretrained else seed)
         probe = LinearProbe(features, self.strengths, repeats=pretrained)
