@@ -151,6 +151,30 @@ def test_results_may_be_drawn(folder: Path) -> None:
     assert "results/rotation/classification/1.png" in inputs["files"]
 
 
+def test_what_runs_find_stands_below_the_truth_in_one_figure(folder: Path) -> None:
+    params = world.whole(folder)
+    page, _, _ = draw(many(params))
+    assert "the truth, and what each run and control finds" not in page.text
+    for name, shade in {"rotation": 80, "image-scratch": 160}.items():
+        left = folder / "results" / name / "classification"
+        Image.new("RGB", (90, 9), (9, 9, 9)).save(left / "answer.png")
+        Image.new("RGB", (90, 9), (shade, shade, shade)).save(left / "found.png")
+    Image.new("RGB", (30, 9)).save(folder / "results/rotation/classification/more.png")
+    (folder / "results/image-scratch/classification/found.png").write_bytes(b"\x89PNG")
+    page, _, inputs = draw(many(params))
+    text = page.text
+    assert text.count("the truth, and what each run and control finds") == 1
+    assert len(images(page, "truth")) == 1, "once for all"
+    (found,) = images(page, "rotation")
+    assert found.size == (90, 9) and abs(found.convert("RGB").getpixel((40, 4))[0] - 80) < 4  # type: ignore[index]
+    assert not images(page, "scratch")
+    assert "Could not be shown: results/image-scratch/classification/found.png" in text
+    assert "What rotation finds" in text and len(images(page, "More")) == 1
+    assert "What scratch finds" not in text, "nothing but what is compared"
+    assert not images(page, "Found") and not images(page, "Answer")
+    assert "results/rotation/classification/answer.png" in inputs["files"]
+
+
 def test_modalities_come_in_order_and_metrics_have_their_names(folder: Path) -> None:
     params = many(world.whole(folder))
     shapes(folder)

@@ -17,6 +17,8 @@ from modalities.shape.encoder import build
 from modalities.shape.joint import Joint
 from modalities.shape.miou import Catalogue, means, shape_iou
 from modalities.shape.objectives.convexity import Convexity
+from modalities.shape.pictures import draw
+from modalities.shape.predicted import SIDES
 from modalities.shape.segmentation import Segmenter, Setting, Trial, fit, scores
 from modalities.shape.tasks.classification import Classification
 from modalities.shape.tasks.parts import Parts, catalogue, with_parts
@@ -102,7 +104,7 @@ def test_few_shapes_are_enough_for_an_easy_cut(splits: dict[str, Labelled]) -> N
     assert [r.values for r in again] == [r.values for r in found]
 
 
-def test_what_was_predicted_is_drawn_below_the_truth(
+def test_what_was_predicted_is_drawn_beside_the_truth(
     splits: dict[str, Labelled], tmp_path: Path
 ) -> None:
     task = quick()
@@ -116,9 +118,13 @@ def test_what_was_predicted_is_drawn_below_the_truth(
         assert (each.true[known] == each.predicted[known]).mean() > 0.75
         assert each.predicted.min() >= 0 and each.predicted.max() <= each.true.max()
     task.show(tmp_path)
-    picture = np.asarray(Image.open(tmp_path / "parts.png"))
-    assert picture.shape == (2 * 96 + 4, 2 * len(shown) * 100 - 4, 3)
-    assert (picture < 250).any(), "not blank"
+    for name, of in {"answer": "true", "found": "predicted"}.items():
+        picture = np.asarray(Image.open(tmp_path / f"{name}.png"))
+        assert picture.shape == (96, 2 * len(shown) * 100 - 4, 3)
+        for place, each in enumerate(shown):
+            drawn = draw(each.item, getattr(each, of), size=96, turn=SIDES[1])
+            assert np.array_equal(picture[:, 200 * place + 100 :][:, :96], drawn)
+            assert (drawn < 250).any(), "not blank"
     quick().show(tmp_path / "nothing")  # nothing was run, nothing is written
     assert not (tmp_path / "nothing").exists()
 

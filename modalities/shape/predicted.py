@@ -1,4 +1,4 @@
-"""Shapes cut into parts: the true parts above the predicted ones, from two sides.
+"""Shapes cut into parts, the true and the predicted ones, from two sides.
 
 Shapes: P points.
 """
@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from modalities.shape.pictures import below, beside, draw
+from modalities.shape.pictures import beside, draw
 
 SIDES = (0.6, 3.7)  # radians about the vertical
 SIZE = 96  # pixels
@@ -26,15 +26,19 @@ class Example:
     predicted: NDArray[np.int64]
 
 
-def show_parts(examples: list[Example], path: Path) -> None:
-    """Two columns for each shape: true above predicted, a colour for each part of its category."""
+def show_parts(examples: list[Example], folder: Path) -> None:
+    """answer.png and found.png: two columns for each shape, a colour for each part of its category.
+
+    The report puts what each start found below the answer.
+    """
     from PIL import Image
 
-    rows = [
-        beside([
+    for name, row in {
+        "answer": [each.true for each in examples],
+        "found": [each.predicted for each in examples],
+    }.items():
+        shapes = [
             draw(each.item, parts, size=SIZE, turn=side)
             for each, parts in zip(examples, row, strict=True) for side in SIDES
-        ])
-        for row in ([each.true for each in examples], [each.predicted for each in examples])
-    ]  # fmt: skip
-    Image.fromarray(below(rows)).save(path)
+        ]  # fmt: skip
+        Image.fromarray(beside(shapes)).save(folder / f"{name}.png")

@@ -1,14 +1,17 @@
 """The results as the template wants them: by task, each with its metrics and what was drawn."""
 
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
 from tasks.report import charts, drawn, table, words
 from tasks.report.facts import Facts
 from tasks.report.verdict import budgets, choose, headline_budget
+from tasks.results import Place
 
 PICTURES = 4  # of one run or control
+ANSWER, FOUND = "answer.png", "found.png"  # for all runs and controls in one figure
 
 
 def tasks(facts: Facts) -> list[dict[str, Any]]:
@@ -18,7 +21,9 @@ def tasks(facts: Facts) -> list[dict[str, Any]]:
         metrics = [_result(facts, group) for group in groups]
         found.append({
             "modality": words.modality(modality), "task": task.replace("_", " "),
-            "metrics": metrics, "drawn": list(_drawn(facts, modality, task)),
+            "nouns": words.nouns(modality),
+            "metrics": metrics, "compared": list(_compared(facts, modality, task)),
+            "drawn": list(_drawn(facts, modality, task)),
         })  # fmt: skip
     return found
 
@@ -48,7 +53,24 @@ def _result(facts: Facts, group: dict[str, Any]) -> dict[str, Any]:
 
 
 def _drawn(facts: Facts, modality: str, task: str) -> Iterator[tuple[str, dict[str, Any]]]:
-    """Name and view of every run and control that left pictures or fragments of a task."""
-    for place, left in facts.drawn:
-        if (place.modality, place.task) == (modality, task) and (left.pictures or left.fragments):
-            yield place.run, drawn.view(left, PICTURES)
+    """Name and view of every run and control that left more pictures or fragments of a task."""
+    for place, left in _of(facts, modality, task):
+        others = [path for path in left.pictures if path.name not in (ANSWER, FOUND)]
+        if others or left.fragments:
+            yield place.run, drawn.view(replace(left, pictures=others), PICTURES)
+
+
+def _compared(facts: Facts, modality: str, task: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The answer, which is the same for all, and what every run and control found: one each."""
+    told = False
+    for place, left in _of(facts, modality, task):
+        pictures = {path.name: replace(left, pictures=[path], fragments=[]) for path in left.pictures}
+        if not told and ANSWER in pictures:
+            told = True
+            yield "truth", drawn.view(pictures[ANSWER], 1)
+        if FOUND in pictures:
+            yield place.run, drawn.view(pictures[FOUND], 1)
+
+
+def _of(facts: Facts, modality: str, task: str) -> list[tuple[Place, drawn.Drawn]]:
+    return [(p, left) for p, left in facts.drawn if (p.modality, p.task) == (modality, task)]

@@ -108,10 +108,10 @@ class Parts(Task):
                 self.examples[protocol] = runs.examples  # the last budget's stay
 
     def show(self, folder: Path) -> None:
-        """A test shape of each category, true above predicted: last budget, first draw."""
+        """A test shape of each category, its true and predicted parts: last budget, first draw."""
         shown = self.examples.get("finetune") or self.examples.get("frozen")
         if shown:
-            show_parts(shown, folder / "parts.png")
+            show_parts(shown, folder)
 
     def _groups(self, whole: Problem) -> list[list[int]]:
         """The categories that share a network."""
