@@ -1,12 +1,10 @@
 """Every objective's training speed, and what masking saves: a section of docs/BENCHMARKS.md.
 
-    python -m benchmarks.objectives [--quick]
+    python -m benchmarks objectives [--quick]
 
-About eight minutes on a quiet machine. `--quick` tries two objectives and prints the section
-without keeping it.
+About eight minutes on a quiet machine. `--quick` tries two objectives.
 """
 
-import argparse
 import time
 from collections.abc import Sequence
 from importlib.util import find_spec
@@ -15,9 +13,8 @@ from typing import Any
 
 import torch
 
-from benchmarks import pages
-from benchmarks.__main__ import PAGE, machine
 from benchmarks.lightly_loops import LOOPS
+from benchmarks.machine import machine
 from benchmarks.masking import Everything
 from benchmarks.training import ROOT, result, start
 from modalities.common.masking import divide
@@ -33,10 +30,10 @@ OPTIONS: dict[str, dict[str, Any]] = {  # where the published ones do not fit 32
 SECTION = """
 ## Every objective
 
-`python -m benchmarks.objectives`. 32 px, batch {batch}, both cores for everybody, bf16; lightly as
+`python -m benchmarks objectives`. 32 px, batch {batch}, both cores for everybody, bf16; lightly as
 its documentation shows it, in float32, with two loading workers. *Share*: what the full loop
 (reading, views, step, losses, curves, checkpoints) reaches of the bare step on a batch in memory
-(aim 0.9). *Factor*: our loop against lightly's (aim 3). {conditions}
+(aim 0.9). *Factor*: our loop against lightly's (aim 3). Machine: {machine}.
 
 {speed}
 
@@ -107,21 +104,10 @@ def masked(steps: int = 5, sizes: Sequence[int] = (32, 64), **shape: Any) -> str
     return "\n".join(lines)
 
 
-def main() -> None:
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.objectives", description=__doc__)
-    parser.add_argument("--quick", action="store_true", help="only try that every part runs")
-    parser.add_argument("--note", default="", help="a sentence on the conditions, for the page")
-    told = parser.parse_args()
-    if told.quick:
+def page(*, quick: bool) -> str:
+    """The section."""
+    if quick:
         table, saved = speed(["mae", "rotation"], 0.3), masked(1, (32,))
     else:
         table, saved = speed(names()), masked()
-    conditions = f"Machine: {machine()}. {told.note}".strip()
-    section = SECTION.format(batch=BATCH, speed=table, masked=saved, conditions=conditions)
-    print(section)
-    if not told.quick:
-        pages.write(PAGE, section)
-
-
-if __name__ == "__main__":
-    main()
+    return SECTION.format(batch=BATCH, speed=table, masked=saved, machine=machine())

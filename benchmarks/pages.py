@@ -5,6 +5,8 @@ A section stands between its heading of level 2 and the next one.
 
 from pathlib import Path
 
+PAGE = Path(__file__).resolve().parents[1] / "docs" / "BENCHMARKS.md"
+
 
 def sections(page: str) -> dict[str, str]:
     """By heading; what stands before the first one has the heading ""."""

@@ -1,4 +1,4 @@
-"""Convex decomposition, point networks and neighbour search: `python -m benchmarks.shapes`.
+"""Convex decomposition, point networks and neighbour search: `python -m benchmarks shapes`.
 
 Shapes a second for each setting of the labeler, the gain of a second process, our step against the
 encoder's bare one, and sampling and search against trimesh and scipy. One thread a process; seconds
@@ -18,6 +18,7 @@ import trimesh
 from joblib import Parallel, delayed
 from scipy.spatial import cKDTree
 
+from benchmarks.machine import machine
 from modalities.base import Randomness
 from modalities.common.optim import AdamW
 from modalities.shape.encoder import build
@@ -37,6 +38,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "CoACD, threshold .1": {"tool": "coacd"},
 }
 BATCH, POINTS = 16, 512
+SECTION = """
+## Shapes
+
+`python -m benchmarks shapes`. 24 shapes of the Playroom; processor seconds of the tool, one
+thread a process. Machine: {machine}.
+
+{tables}
+"""
 
 
 def meshes(folder: Path, count: int) -> list[Path]:
@@ -157,5 +166,6 @@ def main(count: int = 24, times: int = 7, **options: Any) -> str:
     return "\n".join(parts)
 
 
-if __name__ == "__main__":
-    print(main())
+def page(*, quick: bool) -> str:
+    """The section."""
+    return SECTION.format(machine=machine(), tables=main(2, 1) if quick else main())

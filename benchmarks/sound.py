@@ -1,6 +1,6 @@
 """Sound: labels and ingest against real time, the training loop against the bare step, memory.
 
-    python -m benchmarks.sound
+    python -m benchmarks sound [--quick]
 
 Everything runs on one core. Real time: seconds of sound done in a second.
 """
@@ -16,11 +16,29 @@ from statistics import median
 import numpy as np
 
 from benchmarks.ingest import measure_modality
+from benchmarks.machine import machine
 from modalities.audio import mfcc, texture
 from tasks.playroom.audio import write_wav
 from tasks.playroom.sounds import KINDS, record
 
 SECONDS = 2.0
+COUNTS = (300, 3_000)
+SECTION = """
+## Sounds
+
+`python -m benchmarks sound`. Sounds of 2 s, everything on one core. Machine: {machine}.
+
+{labels}
+
+The training loop of `contrastive`, batch 64, sounds of 1.6 s; the bare step makes its spectrograms
+anew, the loop made them once, before:
+
+{loop}
+
+Ingest of wav files, and what it needs of memory at ten times the data:
+
+{ingest}
+"""
 PARAMS = """\
 image: {source: none, labels: none}
 audio: {source: src, labels: src, seconds: 2.0}
@@ -58,7 +76,7 @@ def labels(rounds: int = 3, count: int = 48) -> str:
     return "\n".join(lines)
 
 
-def ingest(counts: tuple[int, ...] = (300, 3_000)) -> str:
+def ingest(counts: tuple[int, ...] = COUNTS) -> str:
     """Wav files of 2 s through the stage `ingest`: speed, and memory at ten times the data."""
     lines = ["| clips | seconds | x real time | peak MB |", "|---:|---:|---:|---:|"]
     with tempfile.TemporaryDirectory(prefix="gleaner-bench-") as name:
@@ -142,6 +160,10 @@ def loop(rounds: int = 3) -> str:
     )
 
 
-if __name__ == "__main__":
-    for table in (labels, loop, ingest):
-        print(f"{table()}\n", flush=True)
+def page(*, quick: bool) -> str:
+    """The section."""
+    few = {"rounds": 1} if quick else {}
+    return SECTION.format(
+        machine=machine(), labels=labels(**few), loop=loop(**few),
+        ingest=ingest((100,) if quick else COUNTS),
+    )  # fmt: skip

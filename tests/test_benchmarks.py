@@ -1,11 +1,14 @@
 """The measurements themselves: that each gives a number, not which one."""
 
 import math
+import sys
+from importlib import import_module
 from importlib.util import find_spec
 
 import pytest
 
-from benchmarks import masking, objectives, pages, shapes, step, training
+from benchmarks import masking, objectives, pages, shapes, sound, step, training
+from benchmarks.__main__ import PARTS, main
 
 TINY = {"size": 32, "batch": 8, "threads": 1, "seconds": 0.2}
 
@@ -79,3 +82,31 @@ def test_shapes_have_rates(monkeypatch: pytest.MonkeyPatch) -> None:
     assert "| fast |" in page
     assert "times as fast as one" in page and "clouds/s" in page
     assert page.count("\n| ") >= 4
+
+
+def test_labels_of_sounds_have_rates() -> None:
+    rows = [line.split("|")[2] for line in sound.labels(1, 3).splitlines()[2:]]
+    assert len(rows) == 3 and all(float(rate) > 0 for rate in rows)
+
+
+@pytest.mark.slow
+def test_the_loop_on_sounds_has_a_share() -> None:
+    assert 0 < float(sound.loop(1).rsplit("**", 2)[1]) < 10
+
+
+def test_parts_are_pages_and_others_are_refused(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    made = []
+    for name in PARTS:
+        module = import_module(f"benchmarks.{name}")
+        monkeypatch.setattr(
+            module, "page", lambda name=name, **_: made.append(name) or f"## {name}\n"
+        )
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick"])
+    main()
+    assert made == list(PARTS)
+    monkeypatch.setattr(sys, "argv", ["benchmarks", "sounds"])
+    with pytest.raises(SystemExit):
+        main()
+    assert "no part 'sounds'" in capsys.readouterr().err

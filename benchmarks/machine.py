@@ -1,0 +1,32 @@
+"""What the measurements ran on."""
+
+import platform
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+import psutil
+
+
+def machine() -> str:
+    """Cores, kind of CPU and versions, in words."""
+    name = platform.machine()
+    info = Path("/proc/cpuinfo")
+    flags = ""
+    if info.exists():
+        lines = dict(
+            (part.strip() for part in line.split(":", 1))
+            for line in info.read_text("utf-8").splitlines()
+            if ":" in line
+        )
+        name = lines.get("model name", name)
+        wide = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in lines["flags"]]
+        flags = f" ({', '.join(wide)})"
+    memory = psutil.virtual_memory().total / 2**30
+    try:
+        other = f", lightly {version('lightly')}"
+    except PackageNotFoundError:
+        other = ", no lightly"
+    return (
+        f"{psutil.cpu_count()} cores of an {name}{flags}, {memory:.0f} GB, no GPU, "
+        f"Python {platform.python_version()}, torch {version('torch')}{other}"
+    )
