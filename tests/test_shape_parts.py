@@ -104,6 +104,18 @@ def test_few_shapes_are_enough_for_an_easy_cut(splits: dict[str, Labelled]) -> N
     assert [r.values for r in again] == [r.values for r in found]
 
 
+def test_one_category_has_parts_to_tell_apart(splits: dict[str, Labelled]) -> None:
+    def rods(split: Labelled, part: float | None = None) -> Labelled:
+        items = split.items[::2].copy()
+        items[..., 6] = items[..., 6] if part is None else part
+        return Labelled(items, split.labels[::2], split.ids[::2], ["rod"])
+
+    found = rows(quick(), "scratch", {name: rods(each) for name, each in splits.items()})
+    assert len(found) == 2 and min(found[0].values) > 0.7
+    (skipped,) = rows(quick(), "scratch", {name: rods(each, 0) for name, each in splits.items()})
+    assert isinstance(skipped, Skipped) and skipped.reason == "one part only: nothing to tell apart"
+
+
 def test_what_was_predicted_is_drawn_beside_the_truth(
     splits: dict[str, Labelled], tmp_path: Path
 ) -> None:

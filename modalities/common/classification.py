@@ -111,11 +111,11 @@ def measure(
         )  # fmt: skip
 
 
-def obstacle(whole: Problem, budget: Budget) -> str | None:
-    """Why this budget cannot be measured, if it cannot."""
+def obstacle(whole: Problem, budget: Budget, *, classes: int = 2) -> str | None:
+    """Why this budget cannot be measured, if it cannot; it takes `classes` or more."""
     if not len(whole.train):
         return "no labels: nothing to measure"
-    if len(whole.known) == 1:
+    if len(whole.known) < classes:
         return "one class only: nothing to tell apart"
     if not len(whole.test):
         return "no labelled test items: nothing to measure on"

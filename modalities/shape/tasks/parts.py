@@ -84,7 +84,7 @@ class Parts(Task):
         whole = with_parts(problem(splits))
         possible = []
         for budget in dict.fromkeys(self.budgets):
-            if reason := obstacle(whole, budget) or _few(whole):
+            if reason := obstacle(whole, budget, classes=1) or _few(whole):
                 yield Skipped(budget, reason)
             else:
                 possible.append(budget)
@@ -244,4 +244,6 @@ def catalogue(whole: Problem) -> Catalogue:
 def _few(whole: Problem) -> str | None:
     if len(np.unique(whole.train.labels)) < len(whole.known):
         return "a category has no training shape with parts"
+    if all(len(own) == 1 for own in catalogue(whole).parts):
+        return "one part only: nothing to tell apart"
     return None
