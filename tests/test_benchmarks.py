@@ -1,14 +1,17 @@
 """The measurements themselves: that each gives a number, not which one."""
 
+import json
 import math
 import sys
 from importlib import import_module
 from importlib.util import find_spec
+from pathlib import Path
 
 import pytest
 
-from benchmarks import masking, objectives, pages, shapes, sound, step, training
+from benchmarks import masking, objectives, pages, parts, shapes, sound, step, training
 from benchmarks.__main__ import PARTS, main
+from tasks.params import load
 
 TINY = {"size": 32, "batch": 8, "threads": 1, "seconds": 0.2}
 
@@ -110,3 +113,36 @@ def test_parts_are_pages_and_others_are_refused(
     with pytest.raises(SystemExit):
         main()
     assert "no part 'sounds'" in capsys.readouterr().err
+
+
+def test_parts_of_single_categories_become_a_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    reached = {"convexity": 0.9, "conv_kmeans": 0.85, "shape-scratch": 0.86}
+    for at, category in enumerate(("chair", "lamp")):
+        for start, value in reached.items():
+            folder = tmp_path / category / "results" / start / "parts"
+            folder.mkdir(parents=True)
+            draws = [value - 0.1 * at + 0.002 * draw for draw in range(4)]
+            rows = [
+                {"metric": metric, "budget": budget, "values": [one / budget for one in draws]}
+                for metric in ("miou_category", "miou_instance") for budget in parts.BUDGETS
+            ]  # fmt: skip
+            (folder / "metrics.json").write_text(json.dumps({"rows": rows}), "utf-8")
+        labels = tmp_path / category / "labels/convex"
+        labels.mkdir(parents=True)
+        metrics = {"pieces a shape": 9.5 + at, "purity": 0.9}
+        (labels / "metrics.json").write_text(json.dumps(metrics), "utf-8")
+    monkeypatch.setattr(parts, "HOME", tmp_path)
+    page = parts.section(["chair", "lamp"])
+    assert "| scratch | 86.3 ± 0.4 | 8.6 ± 0.0 | 76.3 ± 0.4 | 7.6 ± 0.0 | 81.3 ± 0.4 |" in page
+    assert "At 1 shape convexity is 4.0 ± 0.0 points from scratch" in page
+    assert "At 10 shapes convexity is 0.5 ± 0.0 points from k-means on coordinates" in page
+    assert page.count("intervals apart") == 4
+    assert "9.5 to 10.5 a shape, purity 0.90 to 0.90" in page
+
+
+def test_categories_of_parts_are_projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "params.yaml").write_text(json.dumps(parts.params("lamp")), "utf-8")
+    monkeypatch.chdir(tmp_path)
+    assert load().run("conv_kmeans").labels == "chunks"

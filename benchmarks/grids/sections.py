@@ -208,12 +208,15 @@ SECTIONS: dict[str, Callable[[Sequence[Line]], str]] = {
     ),
     "domains": plain(
         "When does contrastive learning work: domain", "domains",
-        "SimCLR, 12 epochs of 2,400 pictures; toys lie at any angle (`tumbled`) or stand (`few`).",
+        "SimCLR, 12 epochs of 2,400 pictures; toys lie at any angle (`tumbled`) or stand (`few`). "
+        "Which of the two it was pretrained on makes less of a difference than the intervals.",
     ),
     "corruption": plain(
         "When does contrastive learning work: corruption and resolution", "corruption",
         "SimCLR, 12 epochs of 2,400 pictures that are good (`few`), `noisy` (severity 5) or "
-        "`coarse` (a quarter of the resolution); measured on good pictures.",
+        "`coarse` (a quarter of the resolution); measured on good pictures. Unlike in the paper "
+        "hardly anything depends on it; the pictures are as spoilt as they should be (looked at), "
+        "the runs are short (450 steps), and whether longer ones differ was not tried.",
     ),
     "granularity": plain(
         "When does contrastive learning work: label granularity", "granularity",
