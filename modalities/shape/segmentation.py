@@ -182,12 +182,12 @@ def scored(seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalo
 
 
 def examples(
-    seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalogue
+    seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalogue, each: int = 1
 ) -> list[Example]:
-    """The first shape of each category in the pick, by category, and what `predict` saw in it."""
-    _, first = np.unique(pick.labels, return_index=True)
+    """The first shapes of each category in the pick, by category, with what `predict` saw."""
+    first = [np.flatnonzero(pick.labels == code)[:each] for code in np.unique(pick.labels)]
     classes, found = dict(seen), []
-    for place in first.tolist():
+    for place in (int(at) for places in first for at in places):
         item, true, own = _truth(place, pick, catalogue)
         known = np.where(true >= 0, true - own[0], -1)
         found.append(Example(item, known, classes[place] - own[0]))

@@ -117,7 +117,7 @@ def _figures(facts: Facts, own: dict[str, Any]) -> list[tuple[str, str]]:
     among = f" in {len(every)} modalities" if len(every) > 1 else ""
     found = [
         (f"{sum(len(data.row) for data in every):,}", f"items read{among}"),
-        (f"{labelled:,}", f"training labels in {classes} classes"),
+        (f"{labelled:,}", f"training labels in {classes} class{'es' * (classes != 1)}"),
     ]
     if refused:
         found.append((f"{refused:,}", "quarantined"))

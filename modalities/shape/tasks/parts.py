@@ -25,6 +25,7 @@ from modalities.shape.segmentation import Segmenter, Setting, Trial, examples, f
 from modalities.shape.views import Change
 
 METRICS = ("miou_category", "miou_instance")
+SHOWN = 6  # test shapes in a picture, at least one of each category
 
 
 class Parts(Task):
@@ -177,7 +178,8 @@ class Runs:
             seen = list(predict(model, theirs, self.setting))
             found[np.isin(test.labels, group)] = scored(seen, theirs, parts)
             if draw == 0:
-                self.examples += examples(seen, theirs, parts)
+                each = max(1, SHOWN // len(self.groups) // len(group))
+                self.examples += examples(seen, theirs, parts, each)
         instance, category = means(found, test.labels)
         self.values.append((category, instance))
 
