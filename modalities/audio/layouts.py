@@ -89,10 +89,14 @@ KIND = folders.Kind(
     "sounds",
     EXTENSIONS,
     (
-        folders.Layout("ESC-50", _is_esc, lambda source, _, sounds: _esc(source, sounds)),
         folders.Layout(
-            "Speech Commands", _is_commands, lambda source, _, sounds: _commands(source, sounds)
+            "ESC-50", lambda source, *_: _is_esc(source),
+            lambda source, _, sounds: _esc(source, sounds),
+        ),
+        folders.Layout(
+            "Speech Commands", lambda source, *_: _is_commands(source),
+            lambda source, _, sounds: _commands(source, sounds),
         ),
     ),
-)
+)  # fmt: skip
 find, count, describe = KIND.find, KIND.count, KIND.describe

@@ -32,8 +32,9 @@ class Layout(NamedTuple):
     """One that a modality knows beside the three of all."""
 
     name: str
-    fits: Callable[[Path], bool]
-    items: Callable[[Path, list[str], list[str]], list[Item]]  # source, all files, those that count
+    # Both of: source, all files, those that count.
+    fits: Callable[[Path, list[str], list[str]], bool]
+    items: Callable[[Path, list[str], list[str]], list[Item]]
 
 
 @dataclass(frozen=True)
@@ -43,16 +44,17 @@ class Kind:
     what: str  # in the plural
     extensions: frozenset[str]
     layouts: tuple[Layout, ...] = ()
+    select: Callable[[list[str]], list[str]] | None = None  # which files count, if not by extension
 
     def find(self, source: Path, labels: Path | None = None) -> list[Item]:
         """All items of a folder, ordered by path; `labels` a csv, or None or the source itself."""
         found = files(source, self.what)
-        counted = with_extension(found, self.extensions)
+        counted = self._counted(found)
         if _apart(labels, source):
             given = read_labels(labels, source, found)
             # a file named in the csv is an item whatever its extension
             told = [given.get(f, Item(f)) for f in sorted({*counted, *given})]
-        elif own := self._own(source):
+        elif own := self._own(source, found, counted):
             told = own.items(source, found, counted)
         else:
             told = items(counted)
@@ -70,12 +72,16 @@ class Kind:
         """The layout that `find` takes a source for, in words."""
         if _apart(labels, source):
             return f"labels from {labels.name}"
-        if own := self._own(source):
-            return own.name
-        return layout(with_extension(files(source, self.what), self.extensions))
+        found = files(source, self.what)
+        counted = self._counted(found)
+        own = self._own(source, found, counted)
+        return own.name if own else layout(counted)
 
-    def _own(self, source: Path) -> Layout | None:
-        return next((one for one in self.layouts if one.fits(source)), None)
+    def _counted(self, found: list[str]) -> list[str]:
+        return self.select(found) if self.select else with_extension(found, self.extensions)
+
+    def _own(self, source: Path, found: list[str], counted: list[str]) -> Layout | None:
+        return next((one for one in self.layouts if one.fits(source, found, counted)), None)
 
 
 def _apart(labels: Path | None, source: Path) -> TypeGuard[Path]:

@@ -19,8 +19,12 @@ KIND = folders.Kind(
     "pictures",
     EXTENSIONS,
     (
-        folders.Layout("COCO", is_coco, coco),
-        folders.Layout("VOC", is_voc, lambda source, _, pictures: voc(source, pictures)),
+        folders.Layout("COCO", lambda source, *_: is_coco(source), coco),
+        folders.Layout(
+            "VOC",
+            lambda source, *_: is_voc(source),
+            lambda source, _, pictures: voc(source, pictures),
+        ),
     ),
 )
 find, count, describe = KIND.find, KIND.count, KIND.describe

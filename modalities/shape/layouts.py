@@ -17,54 +17,13 @@ import json
 from pathlib import Path, PurePosixPath
 
 from modalities.common import folders
-from modalities.common.csv_labels import read_labels
 from modalities.items import Item, UserError
 from modalities.shape import partnet
 from modalities.shape.suffixes import CLOUDS, MESHES
 
 SYNSETS = "synsetoffset2category.txt"
 LISTS = "train_test_split/shuffled_{}_file_list.json"
-
-
-def find(source: Path, labels: Path | None = None) -> list[Item]:
-    """All shapes of a folder, ordered by path; `labels` a csv, or None or the source itself."""
-    files = folders.files(source, "shapes")
-    shapes = _shapes(files)
-    if labels is not None and labels.resolve() != source.resolve():
-        given = read_labels(labels, source, files)
-        items = [given.get(f, Item(f)) for f in sorted({*shapes, *given})]
-    elif SYNSETS in files:
-        items = _shapenetpart(source, files, shapes)
-    elif _is_modelnet(shapes):
-        items = [_modelnet(f) for f in shapes]
-    elif "modelnet40_train.txt" in files:
-        items = _resampled(source, shapes)
-    elif found := [f for f in files if partnet.is_file(f)]:
-        items = partnet.items(source, found)
-    else:
-        items = folders.items(shapes)
-    if not items:
-        known = " ".join(sorted(MESHES | CLOUDS))
-        raise UserError(f"{source}: no shapes found; looked, in all its folders, for {known}")
-    return items
-
-
-def count(source: Path, labels: Path | None = None) -> int:
-    """How many items `find` would give; nothing is decoded."""
-    return len(find(source, labels))
-
-
-def describe(source: Path, labels: Path | None = None) -> str:
-    """The layout that `find` takes a source for, in words."""
-    if labels is not None and labels.resolve() != source.resolve():
-        return f"labels from {labels.name}"
-    files = folders.files(source, "shapes")
-    shapes = _shapes(files)
-    if SYNSETS in files:
-        return "ShapeNetPart"
-    if _is_modelnet(shapes) or "modelnet40_train.txt" in files:
-        return "ModelNet40"
-    return "PartNet" if any(map(partnet.is_file, files)) else folders.layout(shapes)
+RESAMPLED = "modelnet40_train.txt"
 
 
 def _shapes(files: list[str]) -> list[str]:
@@ -137,3 +96,26 @@ def _resampled(source: Path, shapes: list[str]) -> list[Item]:
     return [
         Item(f, folders.name(f.split("/")[0]), splits.get(PurePosixPath(f).stem)) for f in inside
     ]
+
+
+KIND = folders.Kind(
+    "shapes",
+    MESHES | CLOUDS,
+    (
+        folders.Layout("ShapeNetPart", lambda _, files, __: SYNSETS in files, _shapenetpart),
+        folders.Layout(
+            "ModelNet40", lambda _, __, shapes: _is_modelnet(shapes),
+            lambda _, __, shapes: [_modelnet(file) for file in shapes],
+        ),
+        folders.Layout(
+            "ModelNet40", lambda _, files, __: RESAMPLED in files,
+            lambda source, _, shapes: _resampled(source, shapes),
+        ),
+        folders.Layout(
+            "PartNet", lambda _, files, __: any(map(partnet.is_file, files)),
+            lambda source, files, _: partnet.items(source, [*filter(partnet.is_file, files)]),
+        ),
+    ),
+    _shapes,
+)  # fmt: skip
+find, count, describe = KIND.find, KIND.count, KIND.describe
