@@ -49,7 +49,7 @@ class Body:
         except dvc_graph.StageFailed as failure:
             return self._failed(self._reason(failure), started)
         except UserError as mistake:
-            return self._failed(f"{name}: {mistake}", started)
+            return self._failed(f"{name}: {str(mistake).removeprefix(f'{name}: ')}", started)
         seconds = time.monotonic() - started
         self._end(how, seconds, "")
         if how == "restored":  # what it cost when it was last computed here is of another result

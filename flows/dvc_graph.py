@@ -161,7 +161,7 @@ def run_stage(
             return "ran" if call.ran else "restored" if changed else "unchanged"
         except Exception as error:
             if not is_busy(error):
-                raise _translated(error) from error
+                raise _translated(error, f"{name}: ") from error
         if not told:
             on_line(f"{name}: waiting for another process that works on the same paths")
             told = True
@@ -185,13 +185,13 @@ def _told() -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        translated = _translated(error)
+        translated = _translated(error, "")
         if translated is error:
             raise
         raise translated from error
 
 
-def _translated(error: BaseException) -> BaseException:
+def _translated(error: BaseException, prefix: str) -> BaseException:
     """What a user is told: our own errors as they are, DVC's as one UserError."""
     from dvc.exceptions import DvcException, ReproductionError
 
@@ -206,7 +206,7 @@ def _translated(error: BaseException) -> BaseException:
     if not isinstance(error, (DvcException, OSError)):
         return error
     texts = [_text(cause) for cause in causes if isinstance(cause, (DvcException, OSError))]
-    return UserError(": ".join(dict.fromkeys(texts)))
+    return UserError(prefix + ": ".join(dict.fromkeys(texts)))
 
 
 def _text(error: BaseException) -> str:
