@@ -10,6 +10,7 @@ from typing import Annotated, Literal
 import torch
 from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from modalities.base import Batch, Objective, Randomness, Step
 from modalities.common.contrast import unit
@@ -73,17 +74,19 @@ def pairwise(
     of different pieces, taken at random, with what their similarity exceeds the margin by.
     """
     with torch.autocast(found.device.type, enabled=False):
-        found = unit(found)
-        alike = found @ found.transpose(1, 2)  # (B, Q, Q)
-        known = (piece >= 0)[:, :, None] & (piece >= 0)[:, None]
-        known = known & ~torch.eye(piece.shape[1], dtype=torch.bool, device=piece.device)
-        same = piece[:, :, None] == piece[:, None]
-        positive, other = known & same, known & ~same
-        wanted = positive.sum((1, 2), keepdim=True)  # (B, 1, 1)
-        share = wanted / other.sum((1, 2), keepdim=True).clamp_min(1)
-        negative = other & (draw < share)
-        loss = (1 - alike).mul(positive).sum() + (alike - margin).clamp_min(0).mul(negative).sum()
-        loss = loss / (positive.sum() + negative.sum()).clamp_min(1)
-        near = (alike * positive).sum() / positive.sum().clamp_min(1)
-        far = (alike * other).sum() / other.sum().clamp_min(1)
+        found, known = unit(found), piece >= 0
+        lies = F.one_hot(piece.long() + 1)[:, :, 1:].to(found.dtype)  # (B, Q, K): on which piece
+        sizes = lies.sum(1)
+        points, squares = sizes.sum(1), sizes.square().sum(1)
+        same, other = squares - points, points.square() - squares  # pairs of each cloud, (B,)
+        # The similarities of all pairs within a set add up to the square of its sum; each point's
+        # with itself is 1.
+        near = (lies.transpose(1, 2) @ found).square().sum((1, 2)) - points
+        far = (known[:, :, None] * found).sum(1).square().sum(1) - points - near
+        apart = (piece[:, :, None] != piece[:, None]) & known[:, :, None] & known[:, None]
+        negative = apart & (draw < (same / other.clamp_min(1))[:, None, None])
+        excess = (found @ found.transpose(1, 2) - margin).clamp_min(0).mul(negative)
+        loss = same.sum() - near.sum() + excess.sum()
+        loss = loss / (same.sum() + negative.sum()).clamp_min(1)
+        near, far = near.sum() / same.sum().clamp_min(1), far.sum() / other.sum().clamp_min(1)
     return loss, {"same_piece": near.detach(), "other_piece": far.detach()}
