@@ -51,10 +51,10 @@ above 38, for all small encoders: none), and the learning rate and length of fin
 section: most of what jigsaw, context and colorization lack is there, yet none of them passes
 training from scratch at 50 labels per class). Likely reasons, not tested: tiles and patches show 8
 of 32 pixels, enlarged, so features are learnt at another scale than they are used at; MAE had 6
-epochs. Pretraining's own learning rates were tuned for rotation and MoCo v2 only. The rates from which
-scratch chooses (.005 and .015) are those of the small encoder: a transformer stays at chance with
-them, so `scratch (vit)` is no baseline for MAE. Detection and segmentation are in the lecture profile
-and have not been run for this table.
+epochs. Pretraining's own learning rates were tuned for rotation and MoCo v2 only. The rates from
+which scratch chooses (.005 and .015) are those of the small encoder: a transformer stays at chance
+with them, so `scratch (vit)` is no baseline for MAE. Detection and segmentation are in the lecture
+profile and have not been run for this table.
 """
 
 
