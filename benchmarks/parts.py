@@ -11,20 +11,18 @@ their settings and not by the code: delete the folder after a change that matter
 
 import argparse
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 
 from benchmarks import pages
+from benchmarks.grids import page
+from benchmarks.grids.worlds import run_stage
 from benchmarks.world import ROOT
 from tasks.measures import interval
 
 HOME = ROOT / ".gleaner" / "parts"
-TARGET = ROOT / "docs" / "RESULTS.md"
 CATEGORIES = ("chair", "lamp")  # any of params.yaml's `playroom.shape.categories` may be named
 BUDGETS = (1, 10)
 STARTS = {
@@ -96,18 +94,12 @@ def measure(category: str) -> None:
     folder = HOME / category
     folder.mkdir(parents=True, exist_ok=True)
     YAML().dump(params(category), folder / "params.yaml")
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     for stage in STAGES:
         kept = folder / f"{stage.replace(' ', '-')}.json"
         wanted = json.dumps(params(category))
         if kept.exists() and kept.read_text("utf-8") == wanted:
             continue
-        command = [sys.executable, "-m", "tasks", *stage.split()]
-        done = subprocess.run(
-            command, cwd=folder, env=environment, text=True, capture_output=True, check=False
-        )
-        if done.returncode:
-            raise RuntimeError(f"{category}: {stage}: {done.stderr[-2000:]}")
+        run_stage(folder, *stage.split())
         kept.write_text(wanted, "utf-8")
         print(f"{category}: {stage}", flush=True)
 
@@ -122,24 +114,19 @@ def values(category: str, start: str) -> dict[int, list[float]]:
 def table(found: dict[str, dict[str, dict[int, list[float]]]]) -> str:
     """Start -> category -> budget -> draws, as a table with the mean over categories."""
     names = list(next(iter(found.values())))
-    heads = [f"{name}, {budget}" for name in (*names, "mean") for budget in BUDGETS]
-    lines = ["| |" + "|".join(f" {head} " for head in heads) + "|", "|---|" + "---:|" * len(heads)]
+    head = ["", *(f"{name}, {budget}" for name in (*names, "mean") for budget in BUDGETS)]
+    body = []
     for start, of in found.items():
         cells = [of[name][budget] for name in names for budget in BUDGETS]
         cells += [mean_over(of, budget) for budget in BUDGETS]
-        lines.append(f"| {STARTS[start]} | " + " | ".join(written(cell) for cell in cells) + " |")
-    return "\n".join(lines)
+        body.append([STARTS[start], *(page.number([cell]) for cell in cells)])
+    return page.table(head, body)
 
 
 def mean_over(of: dict[str, dict[int, list[float]]], budget: int) -> list[float]:
     """Of each draw the mean over categories."""
     drawn: list[float] = np.mean([each[budget] for each in of.values()], axis=0).tolist()
     return drawn
-
-
-def written(draws: Sequence[float]) -> str:
-    mean, low, high = interval(draws)
-    return f"{100 * mean:.1f} ± {50 * (high - low):.1f}"
 
 
 def verdict(found: dict[str, dict[str, dict[int, list[float]]]]) -> str:
@@ -152,8 +139,8 @@ def verdict(found: dict[str, dict[str, dict[int, list[float]]]]) -> str:
             gain = [a - b for a, b in zip(ours, theirs, strict=True)]
             apart = interval(ours)[1] > interval(theirs)[2]
             words.append(
-                f"At {budget} shape{'s' * (budget > 1)} convexity is {written(gain)} points from "
-                f"{STARTS[start]} (difference of each draw), intervals "
+                f"At {budget} shape{'s' * (budget > 1)} convexity is {page.number([gain])} points "
+                f"from {STARTS[start]} (difference of each draw), intervals "
                 f"{'apart' if apart else 'overlapping'}."
             )
     return "\n".join(f"- {line}" for line in words)
@@ -191,7 +178,7 @@ def main() -> None:
     categories = told.categories or list(CATEGORIES)
     Parallel(2, prefer="threads")(delayed(measure)(category) for category in categories)
     made = section(categories)
-    pages.write(TARGET, made)
+    pages.write(page.TARGET, made)
     print(made)
 
 

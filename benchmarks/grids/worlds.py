@@ -50,15 +50,16 @@ def data(world: str) -> Path:
 
         YAML().dump(params(world), folder / "params.yaml")
         for stage in ("playroom", "ingest"):
-            _stage(folder, stage, "image")
+            run_stage(folder, stage, "image")
     return made
 
 
-def _stage(folder: Path, *words: str) -> None:
+def run_stage(folder: Path, *words: str) -> None:
+    """A stage as a plain process in a folder with a params.yaml; RuntimeError if it fails."""
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "tasks", *words]
     done = subprocess.run(
         command, cwd=folder, env=environment, text=True, capture_output=True, check=False
     )
     if done.returncode:
-        raise RuntimeError(f"{' '.join(words)}: {done.stderr[-2000:]}")
+        raise RuntimeError(f"{folder.name}: {' '.join(words)}: {done.stderr[-2000:]}")

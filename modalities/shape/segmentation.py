@@ -182,7 +182,7 @@ def scored(seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalo
 
 
 def examples(
-    seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalogue, each: int = 1
+    seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalogue, each: int
 ) -> list[Example]:
     """The first shapes of each category in the pick, by category, with what `predict` saw."""
     first = [np.flatnonzero(pick.labels == code)[:each] for code in np.unique(pick.labels)]

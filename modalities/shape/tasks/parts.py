@@ -83,15 +83,16 @@ class Parts(Task):
         tell: Tell, *, seed: int = 0, precision: str = "fp32",
     ) -> Iterator[Row | Skipped]:  # fmt: skip
         whole = with_parts(problem(splits))
+        parts = catalogue(whole)
         possible = []
         for budget in dict.fromkeys(self.budgets):
-            if reason := obstacle(whole, budget, classes=1) or _few(whole):
+            if reason := obstacle(whole, budget, classes=1) or _few(whole, parts):
                 yield Skipped(budget, reason)
             else:
                 possible.append(budget)
         if not possible:
             return
-        setting = self._setting(start, catalogue(whole), precision)
+        setting = self._setting(start, parts, precision)
         if start == "joint":
             setting = replace(setting, joint=self._joint(splits["train"]))
         wanted = [p for p in self.protocols if not (start == "random" and p == "finetune")]
@@ -243,9 +244,9 @@ def catalogue(whole: Problem) -> Catalogue:
     return Catalogue(tuple(tuple(sorted(each)) for each in found))
 
 
-def _few(whole: Problem) -> str | None:
+def _few(whole: Problem, parts: Catalogue) -> str | None:
     if len(np.unique(whole.train.labels)) < len(whole.known):
         return "a category has no training shape with parts"
-    if all(len(own) == 1 for own in catalogue(whole).parts):
+    if all(len(own) == 1 for own in parts.parts):
         return "one part only: nothing to tell apart"
     return None
