@@ -7,9 +7,16 @@ about three minutes, and prints what it made without keeping it.
 import argparse
 from importlib import import_module
 
+import torch
+
 from benchmarks import pages
 
-PARTS = ("pictures", "objectives", "sound", "shapes")  # modules here
+PARTS = ("pictures", "objectives", "sound", "shapes", "gpu")  # modules here
+
+
+def there() -> list[str]:
+    """The parts that this machine can measure."""
+    return [part for part in PARTS if part != "gpu" or torch.cuda.is_available()]
 
 
 def main() -> None:
@@ -20,7 +27,7 @@ def main() -> None:
     for name in told.parts:
         if name not in PARTS:
             parser.error(f"no part {name!r}; there are {', '.join(PARTS)}")
-    for name in told.parts or PARTS:
+    for name in told.parts or there():
         made = import_module(f"benchmarks.{name}").page(quick=told.quick)
         print(made, flush=True)
         if told.quick:

@@ -5,6 +5,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 
 import psutil
+import torch
 
 
 def machine() -> str:
@@ -21,12 +22,13 @@ def machine() -> str:
         name = lines.get("model name", name)
         wide = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in lines["flags"]]
         flags = f" ({', '.join(wide)})"
+    gpu = torch.cuda.get_device_name() if torch.cuda.is_available() else "no GPU"
     memory = psutil.virtual_memory().total / 2**30
     try:
         other = f", lightly {version('lightly')}"
     except PackageNotFoundError:
         other = ", no lightly"
     return (
-        f"{psutil.cpu_count()} cores of an {name}{flags}, {memory:.0f} GB, no GPU, "
+        f"{psutil.cpu_count()} cores of an {name}{flags}, {memory:.0f} GB, {gpu}, "
         f"Python {platform.python_version()}, torch {version('torch')}{other}"
     )

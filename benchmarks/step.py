@@ -31,15 +31,18 @@ DEFAULT = {
     "channels_last": True,
     "threads": 2,
     "compile": False,
+    "workers": 0,  # of our loop
+    "lightly_workers": 2,
 }
 BYTES = 1 << 25  # of all pictures: so many that an epoch is long, as they are in practice
 WARM = 2  # steps that are not counted
+ITEMS = 2048  # pictures at least
 
 
 def pictures(size: int) -> np.ndarray:
     """(N, size, size, 3) uint8, smooth with noise."""
     rng = np.random.default_rng(0)
-    items = max(2048, BYTES // (3 * size * size))
+    items = max(ITEMS, BYTES // (3 * size * size))
     coarse = rng.integers(0, 255, (items, 4, 4, 3), dtype=np.uint8)
     return np.repeat(np.repeat(coarse, size // 4, 1), size // 4, 2) ^ rng.integers(
         0, 16, (items, size, size, 1), dtype=np.uint8
@@ -51,13 +54,29 @@ def rate(steps: Iterator[int], seconds: float) -> tuple[float, float]:
 
     Each step yields its number of pictures.
     """
-    began = time.perf_counter()
+    began = now()
     for _ in range(WARM):
         next(steps)
-    started, done = time.perf_counter(), 0
+    started, done = now(), 0
     while time.perf_counter() - started < seconds:
         done += next(steps)
-    return done / (time.perf_counter() - started), started - began
+    return done / (now() - started), started - began
+
+
+def now() -> float:
+    """Seconds, when all that a GPU was told to do is done."""
+    import torch
+
+    if torch.cuda.is_available():
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def device() -> str:
+    """Where everybody trains."""
+    import torch
+
+    return "cuda" if torch.cuda.is_available() else "cpu"
 
 
 def objective_of(setting: dict[str, Any]) -> Any:
@@ -81,20 +100,22 @@ def bare(setting: dict[str, Any]) -> Iterator[int]:
     memory.keep()
 
     layout = torch.channels_last if setting["channels_last"] else torch.contiguous_format
-    objective = objective_of(setting).to(memory_format=layout)
-    size = setting["batch"]
-    items = torch.from_numpy(pictures(setting["size"])[:size])
-    rng = Randomness(torch.Generator().manual_seed(0), total=size)
+    where, size = device(), setting["batch"]
+    objective = objective_of(setting)
     objective.begin(size)
+    objective.to(where, memory_format=layout)
+    items = torch.from_numpy(pictures(setting["size"])[:size]).to(where)
+    rng = Randomness(torch.Generator().manual_seed(0), total=size, device=where)
+    index = torch.arange(size, device=where)
     views = {
         k: v.contiguous(memory_format=layout) if v.ndim == 4 else v
-        for k, v in objective.views({"items": items, "index": torch.arange(size)}, rng).items()
+        for k, v in objective.views({"items": items, "index": index}, rng).items()
     }
     adam = optimizer("adamw", objective.parameters(), 1e-3, 1e-4)
     model = torch.compile(objective) if setting["compile"] else objective
     low = setting["precision"] == "bf16"
     while True:
-        with torch.autocast("cpu", torch.bfloat16, enabled=low):
+        with torch.autocast(where, torch.bfloat16, enabled=low):
             loss = model(views).loss
         loss.backward()
         adam.step()
@@ -108,8 +129,10 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
 
     from modalities.image import prepare
     from tasks.checkpoints import Checkpoints
+    from tasks.exact import ask
     from tasks.training import Loop, Plan, Silence
 
+    ask()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "items.npy"
         np.save(path, pictures(setting["size"]))
@@ -118,7 +141,7 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
         probe = prepare(torch.from_numpy(np.array(items[:256])))
         made = Loop(objective_of(setting), items, plan, Silence(), probe)
         checkpoints = Checkpoints("bench", "bench", Path(name))
-        for batch in made.batches(workers=0):
+        for batch in made.batches(setting["workers"]):
             made.forward(batch)
             if made.settled():
                 made.checkpoint(checkpoints, None)
@@ -127,11 +150,13 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
 
 def lightly(setting: dict[str, Any]) -> Iterator[int]:
     """lightly's example of the objective with plain PyTorch, with our encoder."""
-    from benchmarks.lightly_loops import LOOPS
+    from benchmarks.lightly_loops import LOOPS, Pictures
     from modalities.image import build_encoder
 
-    encoder = build_encoder(setting["encoder"])
-    return LOOPS[setting["objective"]](encoder, pictures(setting["size"]), setting["batch"])
+    encoder = build_encoder(setting["encoder"]).to(device())
+    workers, items = setting["lightly_workers"], pictures(setting["size"])
+    shown = Pictures(items, setting["batch"], workers, device())
+    return LOOPS[setting["objective"]](encoder, shown)
 
 
 WAYS: dict[str, Callable[[dict[str, Any]], Iterator[int]]] = {

@@ -45,6 +45,12 @@ class Randomness:
         self.size = total - start if size is None else size
         self.device = torch.device(device)
 
+    def on(self, device: torch.device | str) -> "Randomness":
+        """The same source of draws, put elsewhere."""
+        return Randomness(
+            self.generator, total=self.total, start=self.start, size=self.size, device=device
+        )
+
     def _cut(self, drawn: Tensor) -> Tensor:
         return drawn[self.start : self.start + self.size].to(self.device, non_blocking=True)
 

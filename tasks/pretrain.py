@@ -59,22 +59,26 @@ def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
     import torch
 
     from tasks.checkpoints import Checkpoints
+    from tasks.exact import exactly
     from tasks.shown import draw
     from tasks.training import train
 
     torch.set_num_threads(params.training.threads)
-    _reproducible()
     modality = params.modality_of(run)
     data = dataset.pool(Path("data") / modality)
-    objective = construct(params, run)
     plan = plan_of(params, run)
     probe = _probe(modality, data)
     checkpoints = Checkpoints(f"pretrain-{run}", _fingerprint(params, run))
     free = free_labels.columns(params.run(run), len(data.items))
-    history = train(
-        objective, data.items, plan, tell, probe=probe, checkpoints=checkpoints,
-        workers=params.machine.workers, free=free,
-    )  # fmt: skip
+
+    def trained() -> "tuple[Objective, list[Row]]":
+        made = construct(params, run)
+        return made, train(
+            made, data.items, plan, tell, probe=probe, checkpoints=checkpoints,
+            workers=params.machine.workers, free=free,
+        )  # fmt: skip
+
+    objective, history = exactly(trained, tell.warn)
     if int(os.environ.get("RANK", "0")) == 0:
         draw(objective, {"items": data.items, **free}, plan.seed, folder, tell)
         _write(folder, params, run, objective, (history, plan, len(data.items)))
@@ -124,16 +128,6 @@ def plan_of(params: Params, run: str) -> "Plan":
 def _seed(params: Params, run: str) -> int:
     seed = params.run(run).seed
     return params.training.seed if seed is None else seed
-
-
-def _reproducible() -> None:
-    """On a GPU, ask for the algorithms that add in a fixed order; a CPU has no others."""
-    import torch
-
-    if torch.cuda.is_available():
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.backends.cudnn.benchmark = False
-        torch.use_deterministic_algorithms(True, warn_only=True)
 
 
 def _probe(modality: str, data: "Labelled") -> "Tensor":

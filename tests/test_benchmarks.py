@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from benchmarks import masking, objectives, pages, parts, shapes, sound, step, training
-from benchmarks.__main__ import PARTS, main
+from benchmarks.__main__ import PARTS, main, there
 from tasks.params import load
 
 TINY = {"size": 32, "batch": 8, "threads": 1, "seconds": 0.2}
@@ -107,6 +107,10 @@ def test_parts_are_pages_and_others_are_refused(
             module, "page", lambda name=name, **_: made.append(name) or f"## {name}\n"
         )
     monkeypatch.setattr(sys, "argv", ["benchmarks", "--quick"])
+    main()
+    assert made == there()
+    made.clear()
+    monkeypatch.setattr(sys, "argv", ["benchmarks", *PARTS, "--quick"])
     main()
     assert made == list(PARTS)
     monkeypatch.setattr(sys, "argv", ["benchmarks", "sounds"])

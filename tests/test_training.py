@@ -16,6 +16,7 @@ from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserErr
 from modalities.common import optim
 from tasks.batches import Order, loader
 from tasks.checkpoints import Checkpoints
+from tasks.exact import exactly
 from tasks.monitor import Clock, Silence, diagnose, effective_rank, spread
 from tasks.pretrain import pretrain
 from tasks.training import Plan, train
@@ -175,6 +176,29 @@ def test_the_stage_refuses_a_batch_above_the_data(
     with pytest.raises(UserError, match=r"runs\.tiny\.batch_size: 65 is above .* 64"):
         pretrain(wanted, Said(), run="tiny")  # type: ignore[arg-type]
     assert not Path("models/tiny").exists()
+
+
+def test_where_a_gpu_cannot_be_exact_it_says_so_and_trains_again() -> None:
+    told: list[str] = []
+    tries = []
+
+    def train() -> bool:
+        tries.append(torch.is_deterministic_algorithms_warn_only_enabled())
+        if not tries[-1]:
+            raise RuntimeError("x does not have a deterministic implementation, but you set ...")
+        return torch.are_deterministic_algorithms_enabled()
+
+    assert exactly(train, told.append)
+    assert tries == [False, True]
+    assert ["x does not have" in line for line in told] == [True]
+    assert not torch.are_deterministic_algorithms_enabled()
+
+    def broken() -> None:
+        raise RuntimeError("out of memory")
+
+    with pytest.raises(RuntimeError, match="out of memory"):
+        exactly(broken, told.append)
+    assert len(told) == 1
 
 
 def test_every_item_once_an_epoch_and_each_process_its_share() -> None:

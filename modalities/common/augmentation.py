@@ -6,11 +6,15 @@ in a pixel's colour: together one 3 x 3 matrix and an offset. So a picture is th
 matrices, whatever is asked for. The same kinds of change as torchvision's transforms, up to two
 liberties: hue turns the colour plane of YIQ, and values are clipped once, at the end.
 
+What is small, a few numbers per picture, is computed on the CPU, where it is drawn: a GPU gets it
+in a few copies and never makes the CPU wait.
+
 Shapes: B batch, H W before, S after, C = 3 colours.
 """
 
 import math
 from dataclasses import dataclass
+from functools import cache
 
 import torch
 from torch import Tensor
@@ -51,9 +55,11 @@ class Augmentation:
         `lines`: matrices for rows and columns, in place of a random crop, flip and blur.
         """
         with torch.autocast(items.device.type, enabled=False):
-            drawn = self._draw(rng)
+            drawn = self._draw(rng.on("cpu"))
             rows, columns = lines or self._space(items, drawn)
-            matrix, offset, lift = self._colour(drawn)
+            matrix, offset, lift = (
+                each.to(items.device, non_blocking=True) for each in self._colour(drawn)
+            )
             out = torch.empty(items.shape, dtype=torch.float32, device=items.device)
             # A CPU works on as many pictures at a time as fit into its cache.
             pixels = CACHED if items.device.type == "cpu" else items.numel()
@@ -61,7 +67,7 @@ class Augmentation:
             for start in range(0, len(items), chunk):
                 part = slice(start, start + chunk)
                 x = resample(items[part], rows[part], columns[part]).float()  # (B, 3, H, W)
-                grey = x.mean((2, 3)) @ torch.tensor(LUMA, device=x.device)  # (B,)
+                grey = x.mean((2, 3)) @ constant(LUMA, x.device)  # (B,)
                 shade = torch.addcmul(offset, lift[part], grey[:, None])  # (B, 3)
                 recolour(x, matrix[part], shade, out[part])
         return out.permute(0, 3, 1, 2)
@@ -88,28 +94,33 @@ class Augmentation:
         rows = places(height, place[:, 0] * (1 - high), high)
         columns = places(width, place[:, 1] * (1 - wide), wide)
         columns = torch.where(drawn["flip"][:, None], columns.flip(1), columns)
-        kind, sigma = fast(items.device), drawn["sigma"] * (max(height, width) / 224)
-        return (
-            soften(stretch(rows, height, kind), sigma),
-            soften(stretch(columns, width, kind), sigma),
-        )
+        sigma = drawn["sigma"] * (max(height, width) / 224)
+        made = [
+            soften(stretch(at.to(items.device, non_blocking=True), size, fast(items.device)), sigma)
+            for at, size in ((rows, height), (columns, width))
+        ]
+        return made[0], made[1]
 
     def _colour(self, drawn: dict[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
         """The affine change of colour, from [0, 255] to normalised.
 
         (B, 3, 3), (3,), and (B, 3): how much of a picture's mean grey is added.
         """
-        device = drawn["light"].device
         strength = (self.brightness, self.contrast, self.saturation, self.hue)
-        light = drawn["light"] * torch.tensor(strength, device=device)  # (B, 4)
+        light = drawn["light"] * torch.tensor(strength)  # (B, 4)
         bright, contrast, saturation = (1 + light[:, :3, None]).unbind(1)  # (B, 1)
         saturation = saturation.masked_fill(drawn["grey"][:, None], 0)[:, :, None]
-        luma = torch.tensor(LUMA, device=device)
-        colour = saturation * torch.eye(3, device=device) + (1 - saturation) * luma  # (B, 3, 3)
+        colour = saturation * torch.eye(3) + (1 - saturation) * torch.tensor(LUMA)  # (B, 3, 3)
         matrix = (contrast * bright)[:, :, None] * (colour @ _turn(light[:, 3]))
-        std, mean = torch.tensor(STD, device=device), torch.tensor(MEAN, device=device)
+        std, mean = torch.tensor(STD), torch.tensor(MEAN)
         # Contrast is about the mean grey.
         return matrix / (255 * std[:, None]), -mean / std, (1 - contrast) * bright / (255 * std)
+
+
+@cache
+def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
+    """(n,) numbers, copied to the device once: a copy makes a GPU's queue run empty."""
+    return torch.tensor(values, device=device)
 
 
 def fast(device: torch.device) -> torch.dtype:
@@ -157,29 +168,29 @@ def stretch(at: Tensor, size: int, kind: torch.dtype) -> Tensor:
 
 
 def soften(matrix: Tensor, sigma: Tensor) -> Tensor:
-    """(B, S, W) matrices, in place -> such that they blur too; sigma (B,) in pixels."""
+    """(B, S, W) matrices, in place -> such that they blur too; sigma (B,) in pixels, on the CPU."""
     blurred = torch.nonzero(sigma > SHARP)[:, 0]
     if len(blurred):
-        soft = smooth(matrix.shape[1], sigma[blurred]).to(matrix.dtype)
-        matrix[blurred] = soft @ matrix[blurred]
+        which = blurred.to(matrix.device, non_blocking=True)
+        soft = smooth(matrix.shape[1], sigma[blurred], matrix.device).to(matrix.dtype)
+        matrix[which] = soft @ matrix[which]
     return matrix
 
 
-def smooth(size: int, sigma: Tensor) -> Tensor:
+def smooth(size: int, sigma: Tensor, device: torch.device | str = "cpu") -> Tensor:
     """The (B, size, size) matrices that blur a line; sigma (B,) in pixels, above 0."""
     pixels = torch.arange(size, device=sigma.device)
     bell = torch.exp(-pixels.square() / (2 * sigma.square())[:, None])  # (B, S)
     left = bell.cumsum(1)
-    total = left + left.flip(1) - bell[:, :1]
-    both = torch.cat([bell.flip(1), bell[:, 1:]], 1)  # (B, 2 S - 1)
+    total = (left + left.flip(1) - bell[:, :1]).to(device, non_blocking=True)
+    both = torch.cat([bell.flip(1), bell[:, 1:]], 1).to(device, non_blocking=True)  # (B, 2 S - 1)
     return both.unfold(1, size, 1).flip(1).div_(total[:, :, None])
 
 
 def _turn(hue: Tensor) -> Tensor:
     """The (B, 3, 3) matrices that turn hue by (B,) of a full turn, in the colour plane of YIQ."""
-    yiq = torch.tensor(YIQ, device=hue.device)
     cos, sin = torch.cos(2 * math.pi * hue), torch.sin(2 * math.pi * hue)
     one, zero = torch.ones_like(cos), torch.zeros_like(cos)
     turn = torch.stack([one, zero, zero, zero, cos, -sin, zero, sin, cos], 1).view(-1, 3, 3)
-    turned: Tensor = RGB.to(hue.device) @ turn @ yiq
+    turned: Tensor = RGB @ turn @ torch.tensor(YIQ)
     return turned

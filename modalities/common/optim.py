@@ -74,7 +74,7 @@ class AdamW(Optimizer):
         self, params: list[Tensor], grads: list[Tensor], state: dict[str, list[Tensor]], *,
         thin: bool,
     ) -> None:  # fmt: skip
-        done = [torch.full((), float(self.steps), device=params[0].device) for _ in params]
+        done = list(torch.full((len(params),), float(self.steps), device=params[0].device).unbind())
         adamw(
             params, grads, state["mean"], state["square"], [], done, fused=True, amsgrad=False,
             beta1=0.9, beta2=0.999, lr=self.lr, eps=1e-8, maximize=False,

@@ -3,11 +3,10 @@
 Shapes: B batch, H W height and width. In: (B, H, W, 3) uint8. Out: (B, 3, H, W), normalised.
 """
 
-import torch
 from torch import Tensor
 
 from modalities.base import Randomness
-from modalities.common.augmentation import MEAN, STD, Augmentation
+from modalities.common.augmentation import MEAN, STD, Augmentation, constant
 
 # Measured at 5 labels per class on the Playroom, where colour tells nothing: with less change of
 # colour (0.2, no grey) training from scratch is 20 points worse.
@@ -19,8 +18,7 @@ SUPERVISED = Augmentation(
 
 def prepare(items: Tensor) -> Tensor:
     """Only the change of form."""
-    std = torch.tensor(STD, device=items.device)
-    mean = torch.tensor(MEAN, device=items.device)
+    mean, std = constant(MEAN, items.device), constant(STD, items.device)
     return (items.float() / 255).sub_(mean).div_(std).permute(0, 3, 1, 2)
 
 
