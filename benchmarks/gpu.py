@@ -17,7 +17,6 @@ from benchmarks.machine import machine
 from benchmarks.training import result, start
 
 SECONDS = 5.0  # of each measurement, after its first steps
-WORKERS = 4  # of our loop
 CASES: tuple[tuple[str, str, int, int], ...] = (  # objective, encoder, side, batch
     ("simclr", "small", 32, 256),
     ("simclr", "resnet18", 32, 512),
@@ -32,7 +31,7 @@ OPTIONS: dict[str, dict[str, Any]] = {"moco_v2": {"queue": 4096}, "byol": {"hidd
 SECTION = """
 ## On a GPU
 
-`python -m benchmarks gpu`. Pictures/s; bf16, one process for everybody, {workers} loading workers
+`python -m benchmarks gpu`. Pictures/s; bf16, one process for everybody, no loading worker
 for our loop and {theirs} for lightly's. *Share*: what the full loop (reading, views on the GPU,
 step, losses, curves, checkpoints) reaches of the bare step on a batch that is there (aim 0.9).
 *Factor*: our loop against lightly's. Machine: {machine}.
@@ -50,8 +49,8 @@ def table(cases: Sequence[tuple[str, str, int, int]], seconds: float) -> str:
     for objective, encoder, size, batch in cases:
         setting = {
             "objective": objective, "encoder": encoder, "size": size, "batch": batch,
-            "seconds": seconds, "options": OPTIONS.get(objective, {}), "workers": WORKERS,
-            "lightly_workers": lightly_workers(), "threads": 2,
+            "seconds": seconds, "options": OPTIONS.get(objective, {}), "threads": 2,
+            "lightly_workers": lightly_workers(),
         }  # fmt: skip
         theirs = objective in LOOPS and objective != "mae" and find_spec("lightly") is not None
         ways = ("bare", "loop", *(("lightly",) if theirs else ()))
@@ -75,4 +74,4 @@ def page(*, quick: bool) -> str:
     if not torch.cuda.is_available():
         raise SystemExit("python -m benchmarks gpu: torch finds no GPU here")
     made = table(CASES[:1], 0.5) if quick else table(CASES, SECONDS)
-    return SECTION.format(workers=WORKERS, theirs=lightly_workers(), machine=machine(), table=made)
+    return SECTION.format(theirs=lightly_workers(), machine=machine(), table=made)

@@ -24,6 +24,13 @@ from modalities.labels import Labels as Labels
 Batch: TypeAlias = dict[str, Tensor]
 
 
+def sent(x: Tensor, device: torch.device | str) -> Tensor:
+    """`x` of the CPU on the device, without waiting for what the device has still to do."""
+    if torch.device(device).type != "cuda":
+        return x.to(device)
+    return x.pin_memory().to(device, non_blocking=True)
+
+
 class Randomness:
     """Random numbers that are the same however many processes share a batch.
 
@@ -52,7 +59,7 @@ class Randomness:
         )
 
     def _cut(self, drawn: Tensor) -> Tensor:
-        return drawn[self.start : self.start + self.size].to(self.device, non_blocking=True)
+        return sent(drawn[self.start : self.start + self.size], self.device)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(B, *shape) floats in [low, high)."""

@@ -106,20 +106,24 @@ def _stage(
 
     from tasks import memory
     from tasks.dataset import load
+    from tasks.exact import exactly
 
     memory.keep()
     torch.set_num_threads(params.training.threads)
-    torch.backends.cudnn.deterministic = True
     task, start, encoder = how
     splits = load(Path("data") / what.modality)
     if start == "joint":
         splits["train"] = replace(splits["train"], free=_free(params, what.modality, splits))
-    found = list(
-        task.run(
-            start, encoder, splits, tell,
-            seed=params.training.seed, precision=params.training.precision,
-        )
-    )  # fmt: skip
+
+    def measured() -> "list[Row | Skipped]":
+        return list(
+            task.run(
+                start, encoder, splits, tell,
+                seed=params.training.seed, precision=params.training.precision,
+            )
+        )  # fmt: skip
+
+    found = exactly(measured, tell.warn)
     with output(folder) as out:
         metrics = write(out, what, found, splits)
         task.show(out)

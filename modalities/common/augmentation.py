@@ -19,13 +19,14 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from modalities.base import Randomness
+from modalities.base import Randomness, sent
 
 MEAN = (0.485, 0.456, 0.406)  # of ImageNet, which published weights expect
 STD = (0.229, 0.224, 0.225)
 LEVEL = 1 / (255 * 0.225)  # one level of grey of a normalised picture
 LUMA = (0.299, 0.587, 0.114)
 CACHED = 1 << 16  # pixels at a time
+NO_BLUR = 0.01  # pixels: the neighbours' weight is zero
 SHARP = 0.3  # pixels: a blur with less changes nothing by more than 1/255 of white beside black
 YIQ = ((0.299, 0.587, 0.114), (0.5959, -0.2746, -0.3213), (0.2115, -0.5227, 0.3112))
 RGB = torch.linalg.inv(torch.tensor(YIQ))
@@ -57,9 +58,7 @@ class Augmentation:
         with torch.autocast(items.device.type, enabled=False):
             drawn = self._draw(rng.on("cpu"))
             rows, columns = lines or self._space(items, drawn)
-            matrix, offset, lift = (
-                each.to(items.device, non_blocking=True) for each in self._colour(drawn)
-            )
+            matrix, offset, lift = (sent(each, items.device) for each in self._colour(drawn))
             out = torch.empty(items.shape, dtype=torch.float32, device=items.device)
             # A CPU works on as many pictures at a time as fit into its cache.
             pixels = CACHED if items.device.type == "cpu" else items.numel()
@@ -96,7 +95,7 @@ class Augmentation:
         columns = torch.where(drawn["flip"][:, None], columns.flip(1), columns)
         sigma = drawn["sigma"] * (max(height, width) / 224)
         made = [
-            soften(stretch(at.to(items.device, non_blocking=True), size, fast(items.device)), sigma)
+            soften(stretch(sent(at, items.device), size, fast(items.device)), sigma)
             for at, size in ((rows, height), (columns, width))
         ]
         return made[0], made[1]
@@ -124,11 +123,14 @@ def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
 
 
 def fast(device: torch.device) -> torch.dtype:
-    """In what to resample: bf16 where a CPU multiplies in it, which holds 0 to 255 exactly.
+    """In what to resample: bf16 where the processor multiplies in it, which holds 0 to 255 exactly.
 
     Rounding in between costs what a library pays that keeps bytes between two operations.
     """
-    low = device.type == "cpu" and torch.cpu._is_avx512_bf16_supported()
+    if device.type == "cpu":
+        low = torch.cpu._is_avx512_bf16_supported()
+    else:
+        low = torch.cuda.is_bf16_supported(including_emulation=False)
     return torch.bfloat16 if low else torch.float32
 
 
@@ -158,6 +160,9 @@ def places(size: int, start: Tensor, part: Tensor) -> Tensor:
 
 def stretch(at: Tensor, size: int, kind: torch.dtype) -> Tensor:
     """(B, S) places on a line of pixels -> the (B, S, size) matrices that interpolate there."""
+    if at.device.type == "cuda":  # where scattering in a fixed order is slow
+        pixels = torch.arange(size, device=at.device)
+        return (1 - (at[:, :, None] - pixels).abs_()).clamp_(min=0).to(kind)
     low = at.floor()[:, :, None]
     high = (low + 1).clamp_(max=size - 1)
     weight = at[:, :, None] - low
@@ -168,12 +173,15 @@ def stretch(at: Tensor, size: int, kind: torch.dtype) -> Tensor:
 
 
 def soften(matrix: Tensor, sigma: Tensor) -> Tensor:
-    """(B, S, W) matrices, in place -> such that they blur too; sigma (B,) in pixels, on the CPU."""
+    """(B, S, W) matrices -> such that they blur too; sigma (B,) in pixels, on the CPU."""
     blurred = torch.nonzero(sigma > SHARP)[:, 0]
-    if len(blurred):
-        which = blurred.to(matrix.device, non_blocking=True)
-        soft = smooth(matrix.shape[1], sigma[blurred], matrix.device).to(matrix.dtype)
-        matrix[which] = soft @ matrix[which]
+    if not len(blurred):
+        return matrix
+    if matrix.device.type == "cuda":  # all of them, those that stay sharp by nothing
+        soft = smooth(matrix.shape[1], sigma.where(sigma > SHARP, NO_BLUR), matrix.device)
+        return soft.to(matrix.dtype) @ matrix
+    soft = smooth(matrix.shape[1], sigma[blurred])
+    matrix[blurred] = soft.to(matrix.dtype) @ matrix[blurred]
     return matrix
 
 
@@ -182,8 +190,8 @@ def smooth(size: int, sigma: Tensor, device: torch.device | str = "cpu") -> Tens
     pixels = torch.arange(size, device=sigma.device)
     bell = torch.exp(-pixels.square() / (2 * sigma.square())[:, None])  # (B, S)
     left = bell.cumsum(1)
-    total = (left + left.flip(1) - bell[:, :1]).to(device, non_blocking=True)
-    both = torch.cat([bell.flip(1), bell[:, 1:]], 1).to(device, non_blocking=True)  # (B, 2 S - 1)
+    total = sent(left + left.flip(1) - bell[:, :1], device)
+    both = sent(torch.cat([bell.flip(1), bell[:, 1:]], 1), device)  # (B, 2 S - 1)
     return both.unfold(1, size, 1).flip(1).div_(total[:, :, None])
 
 
