@@ -97,7 +97,7 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
 
 
 # Look at their labels, or at how many of them there are, at every step.
-WAIT = {"audio-clusters", "audio-masked_units", "video-ambient_sound"}
+WAIT = {"audio-clusters", "audio-masked_units", "shape-convexity", "video-ambient_sound"}
 
 
 def test_a_step_does_not_wait_for_the_gpu(path: Path) -> None:

@@ -15,6 +15,7 @@ Shapes: B batch, H W before, S after, C = 3 colours.
 import math
 from dataclasses import dataclass
 from functools import cache
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -117,9 +118,11 @@ class Augmentation:
 
 
 @cache
-def constant(values: tuple[float, ...], device: torch.device) -> Tensor:
-    """(n,) numbers, copied to the device once: a copy makes a GPU's queue run empty."""
-    return torch.tensor(values, device=device)
+def constant(
+    values: tuple[Any, ...], device: torch.device, dtype: torch.dtype | None = None
+) -> Tensor:
+    """Numbers as a tensor, copied to the device once: a copy makes a GPU's queue run empty."""
+    return torch.tensor(values, device=device, dtype=dtype)
 
 
 def fast(device: torch.device) -> torch.dtype:
@@ -178,20 +181,23 @@ def soften(matrix: Tensor, sigma: Tensor) -> Tensor:
     if not len(blurred):
         return matrix
     if matrix.device.type == "cuda":  # all of them, those that stay sharp by nothing
-        soft = smooth(matrix.shape[1], sigma.where(sigma > SHARP, NO_BLUR), matrix.device)
-        return soft.to(matrix.dtype) @ matrix
-    soft = smooth(matrix.shape[1], sigma[blurred])
-    matrix[blurred] = soft.to(matrix.dtype) @ matrix[blurred]
+        wide = sent(sigma.where(sigma > SHARP, NO_BLUR), matrix.device)
+        return smooth(matrix.shape[1], wide).to(matrix.dtype) @ matrix
+    matrix[blurred] = smooth(matrix.shape[1], sigma[blurred]).to(matrix.dtype) @ matrix[blurred]
     return matrix
 
 
-def smooth(size: int, sigma: Tensor, device: torch.device | str = "cpu") -> Tensor:
+def smooth(size: int, sigma: Tensor) -> Tensor:
     """The (B, size, size) matrices that blur a line; sigma (B,) in pixels, above 0."""
     pixels = torch.arange(size, device=sigma.device)
+    if sigma.device.type == "cuda":  # less to launch
+        away = (pixels[:, None] - pixels).square()
+        bells = torch.exp(-away / (2 * sigma.square())[:, None, None])
+        return bells / bells.sum(2, keepdim=True)
     bell = torch.exp(-pixels.square() / (2 * sigma.square())[:, None])  # (B, S)
     left = bell.cumsum(1)
-    total = sent(left + left.flip(1) - bell[:, :1], device)
-    both = sent(torch.cat([bell.flip(1), bell[:, 1:]], 1), device)  # (B, 2 S - 1)
+    total = left + left.flip(1) - bell[:, :1]
+    both = torch.cat([bell.flip(1), bell[:, 1:]], 1)  # (B, 2 S - 1)
     return both.unfold(1, size, 1).flip(1).div_(total[:, :, None])
 
 

@@ -9,7 +9,7 @@ from functools import cache
 import torch
 from torch import Tensor, nn
 
-from modalities.common.augmentation import MEAN, STD
+from modalities.common.augmentation import MEAN, STD, constant
 
 STEP, REACH, BINS = 10, 11, 313  # of the grid in ab; points of it each way; those in gamut
 SIDE = 2 * REACH + 1
@@ -25,7 +25,7 @@ def to_lab(rgb: Tensor) -> Tensor:
     """(B, 3, H, W) RGB -> (B, 3, H, W) Lab."""
     bent = ((rgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
     linear = torch.where(rgb > 0.04045, bent, rgb / 12.92)
-    matrix = rgb.new_tensor(LINEAR)
+    matrix = constant(LINEAR, rgb.device, rgb.dtype)
     xyz = _mix(matrix / matrix.sum(1, keepdim=True), linear)  # white is (1, 1, 1)
     root = xyz.clamp(min=KNEE**3) ** (1 / 3)
     x, y, z = torch.where(xyz > KNEE**3, root, xyz / (3 * KNEE**2) + 4 / 29).unbind(1)
@@ -38,7 +38,7 @@ def to_rgb(lab: Tensor) -> Tensor:
     y = (light + 16) / 116
     root = torch.stack([y + a / 500, y, y - b / 200], 1)
     xyz = torch.where(root > KNEE, root**3, 3 * KNEE**2 * (root - 4 / 29))
-    matrix = lab.new_tensor(LINEAR)
+    matrix = constant(LINEAR, lab.device, lab.dtype)
     linear = _mix(torch.linalg.inv(matrix / matrix.sum(1, keepdim=True)), xyz)
     bent = 1.055 * linear.clamp(min=0.0031308) ** (1 / 2.4) - 0.055
     return torch.where(linear > 0.0031308, bent, 12.92 * linear).clamp(0, 1)
@@ -46,13 +46,15 @@ def to_rgb(lab: Tensor) -> Tensor:
 
 def lab_of(image: Tensor) -> Tensor:
     """(B, 3, H, W) as an encoder takes it, normalised -> (B, 3, H, W) Lab."""
-    std, mean = image.new_tensor(STD)[:, None, None], image.new_tensor(MEAN)[:, None, None]
+    kind = image.device, image.dtype
+    std, mean = (constant(each, *kind)[:, None, None] for each in (STD, MEAN))
     return to_lab((image * std + mean).clamp(0, 1))
 
 
 def without_colour(lab: Tensor) -> Tensor:
     """(B, 3, H, W) Lab -> (B, 3, H, W) normalised: its lightness, as a picture that is grey."""
-    std, mean = lab.new_tensor(STD)[:, None, None], lab.new_tensor(MEAN)[:, None, None]
+    kind = lab.device, lab.dtype
+    std, mean = (constant(each, *kind)[:, None, None] for each in (STD, MEAN))
     return ((lab[:, :1] / 100 - mean) / std).contiguous(memory_format=torch.channels_last)
 
 

@@ -10,7 +10,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from modalities.base import Randomness
-from modalities.common.augmentation import LEVEL, MEAN, STD
+from modalities.common.augmentation import LEVEL, MEAN, STD, constant
 
 NOISE = 0.01  # of what replaces a dropped colour, in standard deviations of the one that is kept
 GREEN_MAGENTA = (-1.0, 2.0, -1.0)
@@ -56,7 +56,7 @@ def normalised(tiles: Tensor) -> Tensor:
 def coloured(x: Tensor) -> Tensor:
     """(B, 3, H, W) normalised -> (B,) booleans: false where all pixels are grey."""
     shape = (1, 3, 1, 1)
-    light = x * x.new_tensor(STD).view(shape) + x.new_tensor(MEAN).view(shape)
+    light = x * constant(STD, x.device).view(shape) + constant(MEAN, x.device).view(shape)
     return (light.amax(1) - light.amin(1)).amax((1, 2)) > 0.5 / 255
 
 
@@ -70,7 +70,7 @@ def drop(patches: Tensor, rng: Randomness) -> Tensor:
 
 def project(patches: Tensor, _: Randomness) -> Tensor:
     """(B, N, 3, t, t): as before it was normalised, without its part along green to magenta."""
-    axis = patches.new_tensor(GREEN_MAGENTA)
+    axis = constant(GREEN_MAGENTA, patches.device)
     matrix = torch.eye(3, device=axis.device) - torch.outer(axis, axis) / axis.square().sum()
-    std = patches.new_tensor(STD)
+    std = constant(STD, patches.device)
     return torch.einsum("cd,bndij->bncij", matrix * std / std[:, None], patches)

@@ -12,6 +12,7 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
+from modalities.common.augmentation import constant
 from modalities.common.heads import mlp
 from modalities.image import pictures
 from modalities.image.tiles import centred, cut, drop, project, resize
@@ -65,8 +66,7 @@ class Context(Objective):
         side = int(self.patch * min(x.shape[2:]))
         step, off = side + round(self.gap * side), round(self.jitter * side)
         target = rng.integers(len(NEIGHBOURS))  # (B,)
-        towards = torch.tensor(NEIGHBOURS, device=x.device)[target] * step  # (B, 2)
-        towards = towards + rng.integers(2 * off + 1, 2) - off
+        towards = constant(NEIGHBOURS, x.device)[target] * step + rng.integers(2 * off + 1, 2) - off
         corners = []
         for length, move in zip(x.shape[2:], towards.unbind(1), strict=True):
             free = length - side - 2 * (step + off)
