@@ -30,7 +30,9 @@ err = Console(highlight=False, soft_wrap=True, stderr=True)
 Targets = Annotated[
     list[str] | None, typer.Argument(help="stages, runs or outputs; none: everything")
 ]
-Only = Annotated[str | None, typer.Option(metavar="MODALITY", help="one modality's stages only")]
+Only = Annotated[
+    list[str] | None, typer.Option(metavar="MODALITY", help="one modality's stages only")
+]
 Jobs = Annotated[
     int | None, typer.Option(min=0, help="stages side by side; 0: one per core", show_default=False)
 ]
@@ -55,7 +57,10 @@ def run(
     """Bring everything up to date, or what leads to TARGET, and print the results."""
     from flows import launch
 
-    launch.run(_project(), targets or [], only, force, jobs, out=out, err=err)
+    if only and len(only) > 1:
+        raise UserError(f"--only takes one modality, found {', '.join(only)}; run them in turn")
+    one = only[0] if only else None
+    launch.run(_project(), targets or [], one, force, jobs, out=out, err=err)
 
 
 @app.command()

@@ -66,6 +66,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     [
         (["run", "pretrian-image-a"], 1, "pretrain-image-a"),
         (["run", "--only", "imgae"], 1, "did you mean 'image'"),
+        (["run", "--only", "image", "--only", "audio"], 1, "one modality, found image, audio"),
         (["run", "--jobs", "-1"], 2, "--jobs"),
         (["run", "--onyl", "image"], 2, "--onyl"),
         (["data", "image", "nowhere"], 1, "nowhere"),
