@@ -14,7 +14,7 @@ from ruamel.yaml import YAML
 ROOT = Path(__file__).resolve().parents[1]
 BIN = Path(sys.executable).parent
 CODE = ("flows", "tasks", "modalities", "profiles", ".dvc", ".dvcignore", ".gitignore",
-        "labels/none", "dvc.yaml", "params.yaml")  # fmt: skip
+        "labels/none", "models/none", "dvc.yaml", "params.yaml")  # fmt: skip
 
 
 def checkout(folder: Path) -> Path:

@@ -24,6 +24,7 @@ class Found:
     folder: Path  # of labels/NAME: pictures (*.png) and page fragments (*.html) go there
     seed: int
     tell: Tell
+    run: str = "none"  # whose features labels are made from: models/RUN
 
 
 @dataclass(frozen=True)

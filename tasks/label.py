@@ -68,8 +68,9 @@ def label(params: "Params", tell: Channel, labels: str) -> None:
         values, ok = _values(cache, content, out)
         pool = dataset.pool(data)
         found = Found(
-            values, ok, pool.items, pool.labels, pool.classes, out, params.training.seed, tell
-        )
+            values, ok, pool.items, pool.labels, pool.classes, out, params.training.seed, tell,
+            chosen.run,
+        )  # fmt: skip
         tell.progress(0.9, "gathering")
         made = labeler.gather(found)
         _write(out, made, pool, refused)

@@ -24,6 +24,7 @@ def check(modality: str, section: Any, mistakes: Mistakes) -> None:
         if isinstance(chosen, dict) and isinstance(labeler := chosen.get("labeler"), str):
             find = options.method(modality, "labelers", labeler)
             mistakes.method((*keys, "labeler"), find, chosen.get("options"), (*keys, "options"))
+            check_run_of(modality, chosen, keys, runs, mistakes)
     _check_checkpoints(modality, part(section, "checkpoints"), mistakes)
     for task, chosen in tasks.items():
         keys = (modality, "tasks", str(task))
@@ -57,8 +58,8 @@ def check_names(sections: Mapping[str, Any], mistakes: Mistakes) -> None:
 def _check_name(keys: Keys, kind: str, name: Any, mistakes: Mistakes) -> None:
     if not re.fullmatch(r"[a-z0-9_]+", str(name)):
         mistakes.add(keys, f"{kind} {name!r}: expected small letters, digits and _ only")
-    if kind == "labeler" and name == NONE:
-        mistakes.add(keys, f"{NONE!r} stands for no labels; expected another name")
+    if name == NONE:
+        mistakes.add(keys, f"{NONE!r} stands for no {kind}; expected another name")
 
 
 def _check_run(modality: str, run: dict[str, Any], keys: Keys, mistakes: Mistakes) -> None:
@@ -103,3 +104,20 @@ def part(section: Any, key: str) -> dict[Any, Any]:
     """A part of what the user wrote; empty where it is malformed, which is said elsewhere."""
     found = section.get(key) if isinstance(section, dict) else None
     return found if isinstance(found, dict) else {}
+
+
+def check_run_of(
+    modality: str, chosen: dict[str, Any], keys: Keys, runs: dict[Any, Any], mistakes: Mistakes
+) -> None:
+    """A labeler names a run just when it looks at the features of one."""
+    run, labeler = str(chosen.get("run", NONE)), chosen["labeler"]
+    if run != NONE and run not in runs:
+        mistakes.unknown((*keys, "run"), "run", run, [NONE, *map(str, runs)])
+    if labeler not in options.names(modality, "labelers"):
+        return  # said elsewhere
+    needs = options.needs_run(modality, labeler)
+    if needs and run == NONE:
+        mistakes.add((*keys, "run"), f"{labeler} needs a run's features; expected its name")
+    if not needs and run != NONE:
+        text = f"found {run!r}; {labeler} looks at no run; expected {NONE}"
+        mistakes.add((*keys, "run"), text)

@@ -118,6 +118,11 @@ def needs_labels(modality: str, objective: str) -> bool:
     return '"free_label"' in (ROOT / modality / "objectives" / f"{objective}.py").read_text("utf-8")
 
 
+def needs_run(modality: str, labeler: str) -> bool:
+    """Does a labeler look at the features of a run?"""
+    return "found.run" in (ROOT / modality / "labelers" / f"{labeler}.py").read_text("utf-8")
+
+
 def _encoders(modality: str) -> dict[str, tuple[ast.ClassDef, Path]]:
     """The modality's own encoders by name: the classes whose options all are keyword-only."""
     return {

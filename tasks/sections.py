@@ -119,6 +119,13 @@ class LabelerChoice(Strict):
 
     labeler: str
     options: dict[str, Any] = {}
+    run: str = "none"  # the run whose features labels are made from, where a labeler needs one
+
+
+class RunLabelerChoice(LabelerChoice):
+    """Free labels of a modality with labelers that need a run: all say which, or none."""
+
+    run: str
 
 
 class Checkpoint(Strict):
@@ -157,7 +164,7 @@ class Section(Strict):
 class TaughtSection(Section):
     """A modality with labelers: its runs may learn from free labels."""
 
-    labelers: dict[str, LabelerChoice] = {}
+    labelers: Mapping[str, LabelerChoice] = {}
     runs: dict[str, TaughtRun] = {}
 
     @property
@@ -201,6 +208,7 @@ class Audio(TaughtSection):
     source: str = "raw/playroom/audio"
     labels: str = "raw/playroom/audio"
     seconds: Annotated[float, Ge(0.2), Le(60)] = 2.0  # of an item
+    labelers: dict[str, RunLabelerChoice] = {}
     controls: list[Literal["scratch", "random", "majority", "mfcc"]] = []
 
 

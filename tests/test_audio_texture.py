@@ -2,6 +2,7 @@
 
 import re
 import time
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -212,10 +213,10 @@ def test_the_second_round_takes_units_from_what_a_run_learnt(
     monkeypatch.chdir(tmp_path)
     turn = np.concatenate([tone(0.24, 300), tone(0.24, 3000)] * 2)
     items = np.stack([(turn * 30_000).astype(np.int16)] * 4)
-    labeler = RunUnits(run="first", k=2, sample=60)
+    labeler = RunUnits(k=2, sample=60)
     features = np.stack([labeler.label(Path("x"), item) for item in items])
     with pytest.raises(UserError, match="run `python -m tasks pretrain first` first"):
-        labeler.gather(found(features, items, np.full(4, -1), tmp_path))
+        labeler.gather(replace(found(features, items, np.full(4, -1), tmp_path), run="first"))
     folder = tmp_path / "models/first"
     folder.mkdir(parents=True)
     options = {"bands": 64, "frames": 8, "width": 16, "depth": 1, "heads": 2}
@@ -225,7 +226,7 @@ def test_the_second_round_takes_units_from_what_a_run_learnt(
     save_file(encoder.state_dict(), folder / "encoder.safetensors")
     config = {"modality": "audio", "encoder": "vit", "encoder_options": options}
     (folder / "config.json").write_text(json.dumps(config))
-    made = labeler.gather(found(features, items, np.full(4, -1), tmp_path))
+    made = labeler.gather(replace(found(features, items, np.full(4, -1), tmp_path), run="first"))
     assert made.values.shape == (4, items.shape[1] // 160 + 1)
     assert (made.values == made.values[:1]).all(), "equal sounds have equal units"
     assert set(np.unique(made.values)) == {0, 1}

@@ -11,13 +11,15 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 from PIL import Image as Picture
+from ruamel.yaml import YAML
 
+from benchmarks import world as world_of
 from modalities.items import UserError
 from tasks import free_labels
 from tasks.ingest import ingest
 from tasks.label import label
 from tasks.monitor import Silence
-from tasks.params import Params
+from tasks.params import Params, load
 from tasks.sections import Image, LabelerChoice, TaughtRun, TaughtSection
 
 LABELER = '''
@@ -200,6 +202,64 @@ def test_a_run_names_labels_just_when_its_objective_reads_some(
         run = {"objective": objective, "labels": chosen}
         methods.check_labels("image", run, ("image", "runs", "a"), labelers, mistakes)
         assert mistakes.found == ([f"params.yaml: image.runs.a.labels: {text}"] if text else [])
+
+
+def test_a_labeler_names_a_run_just_when_it_needs_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from tasks import methods, options
+    from tasks.mistakes import Mistakes
+
+    folder = tmp_path / "audio/labelers"
+    folder.mkdir(parents=True)
+    (folder / "second.py").write_text("x = found.run\n")
+    (folder / "alone.py").write_text("x = 1\n")
+    monkeypatch.setattr(options, "ROOT", tmp_path)
+    cases = {
+        ("second", "first"): "",
+        ("alone", "none"): "",
+        ("second", "none"): "second needs a run's features; expected its name",
+        ("alone", "first"): "found 'first'; alone looks at no run; expected none",
+        ("second", "frist"): "unknown run 'frist'; did you mean 'first'?; allowed: none, first",
+    }
+    for (labeler, chosen), text in cases.items():
+        mistakes = Mistakes(Path("params.yaml"), {})
+        told, keys = {"labeler": labeler, "run": chosen}, ("audio", "labelers", "a")
+        methods.check_run_of("audio", told, keys, {"first": {}}, mistakes)
+        assert mistakes.found == ([f"params.yaml: audio.labelers.a.run: {text}"] if text else [])
+
+
+def test_a_second_round_follows_from_the_first_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """HuBERT's two rounds are four stages in a row."""
+    from flows import dvc_graph
+
+    root = tmp_path / "project"
+    world_of.checkout(root)
+    params = YAML().load(root / "params.yaml")
+    run = {"objective": "masked_units", "encoder": "vit"}
+    params["audio"] |= {
+        "labelers": {
+            "units1": {"labeler": "mfcc_units", "run": "none"},
+            "units2": {"labeler": "run_units", "run": "hubert1"},
+        },
+        "runs": {"hubert1": {**run, "labels": "units1"}, "hubert2": {**run, "labels": "units2"}},
+    }
+    YAML().dump(params, root / "params.yaml")
+    load(root / "params.yaml")
+    stages = dvc_graph.plan(root, ["pretrain-audio@hubert2"])
+    names = [stage.name for stage in stages]
+    rounds = [n for n in names if n.startswith(("label", "pretrain"))]
+    assert rounds == [
+        "label-audio@units1", "pretrain-audio@hubert1", "label-audio@units2",
+        "pretrain-audio@hubert2",
+    ]  # fmt: skip
+    monkeypatch.chdir(root)
+    params["audio"]["labelers"]["units2"] = {"labeler": "run_units", "run": "hubert2"}
+    YAML().dump(params, root / "params.yaml")
+    with pytest.raises(UserError, match="hubert2"):
+        dvc_graph.plan(root, ["pretrain-audio@hubert2"])
 
 
 def test_two_modalities_cannot_share_the_name_of_a_run() -> None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Annotated
 
 import numpy as np
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le
 
 from modalities.audio.units import quantised
 from modalities.items import UserError
@@ -17,7 +17,7 @@ PIECE = 64  # sounds at a time
 
 
 class RunUnits(Labeler):
-    """Features of `models/RUN`'s encoder at every time step, by k-means into `k` units, (N, F).
+    """Features of a run's encoder at every time step, by k-means into `k` units, (N, F).
 
     The encoder must be a `vit`. A step's unit stands at all its frames. All is computed when items
     are gathered, not per item: it depends on the weights, which the stage depends on as a whole.
@@ -26,18 +26,17 @@ class RunUnits(Labeler):
     def __init__(
         self,
         *,
-        run: Annotated[str, MinLen(1)] = "units1",
         k: Annotated[int, Ge(2), Le(4096)] = 100,
         sample: Annotated[int, Gt(0)] = 50_000,
     ) -> None:
-        self.run, self.k, self.sample = run, k, sample
+        self.k, self.sample = k, sample
 
     def label(self, path: Path, item: Array) -> Array:  # noqa: ARG002
         return np.zeros(1, np.uint8)
 
     def gather(self, found: Found) -> Labels:
-        features, step = _features(Path("models") / self.run, found)
-        made = quantised(found, features, self.k, self.sample, f"{self.run}, k-means")
+        features, step = _features(Path("models") / found.run, found)
+        made = quantised(found, features, self.k, self.sample, f"{found.run}, k-means")
         frames = found.items.shape[1] // 160 + 1
         wide = [
             np.pad(np.repeat(part, step, 1), ((0, 0), (0, step)), mode="edge")[:, :frames]
