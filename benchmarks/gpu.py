@@ -7,14 +7,13 @@ Needs one that torch finds; about five minutes.
 
 import os
 from collections.abc import Sequence
-from importlib.util import find_spec
 from typing import Any
 
 import torch
 
 from benchmarks.lightly_loops import LOOPS
 from benchmarks.machine import machine
-from benchmarks.training import result, start
+from benchmarks.training import shares
 
 SECONDS = 3.0  # of each measurement, after its first steps
 CASES: tuple[tuple[str, str, int, int], ...] = (  # objective, encoder, side, batch
@@ -51,14 +50,8 @@ def table(cases: Sequence[tuple[str, str, int, int]], seconds: float) -> str:
             "seconds": seconds, "options": OPTIONS.get(objective, {}), "threads": 2,
             "lightly_workers": lightly_workers(),
         }  # fmt: skip
-        theirs = objective in LOOPS and objective != "mae" and find_spec("lightly") is not None
-        ways = ("bare", "loop", *(("lightly",) if theirs else ()))
-        found = {way: result(start(way=way, **setting))["rate"] for way in ways}
-        cells = [f"{found['bare']:.0f}", f"{found['loop']:.0f}",
-                 f"**{found['loop'] / found['bare']:.2f}**"]  # fmt: skip
-        cells += [f"{found['lightly']:.0f}", f"**{found['loop'] / found['lightly']:.1f}**"] \
-            if theirs else ["-", "-"]  # fmt: skip
-        lines.append(f"| {objective} | {encoder} | {size} | {batch} | {' | '.join(cells)} |")
+        cells = shares(setting, lightly=objective in LOOPS and objective != "mae")
+        lines.append(f"| {objective} | {encoder} | {size} | {batch} | {cells} |")
         print(lines[-1], flush=True)
     return "\n".join(lines)
 

@@ -7,7 +7,6 @@ About eight minutes on a quiet machine. `--quick` tries two objectives.
 
 import time
 from collections.abc import Sequence
-from importlib.util import find_spec
 from statistics import median
 from typing import Any
 
@@ -16,7 +15,7 @@ import torch
 from benchmarks.lightly_loops import LOOPS
 from benchmarks.machine import machine
 from benchmarks.masking import Everything
-from benchmarks.training import ROOT, result, start
+from benchmarks.training import ROOT, shares
 from modalities.common.masking import divide
 from modalities.image.vit import ViT
 
@@ -58,20 +57,12 @@ def speed(objectives: Sequence[str], seconds: float = SECONDS) -> str:
     ]
     for objective in objectives:
         for encoder in PATCHED.get(objective, ENCODERS):
-            there = objective in LOOPS and find_spec("lightly") is not None
             setting = {
                 "objective": objective, "encoder": encoder, "size": 32, "batch": BATCH,
                 "options": OPTIONS.get(objective, {}), "seconds": seconds,
             }  # fmt: skip
-            found = {
-                way: result(start(way=way, **setting))["rate"]
-                for way in ("bare", "loop", *(("lightly",) if there else ()))
-            }
-            cells = [f"{found['bare']:.0f}", f"{found['loop']:.0f}",
-                     f"**{found['loop'] / found['bare']:.2f}**"]  # fmt: skip
-            cells += [f"{found['lightly']:.0f}", f"**{found['loop'] / found['lightly']:.1f}**"] \
-                if there else ["-", "-"]  # fmt: skip
-            lines.append(f"| {objective} | {encoder} | {' | '.join(cells)} |")
+            cells = shares(setting, lightly=objective in LOOPS)
+            lines.append(f"| {objective} | {encoder} | {cells} |")
             print(lines[-1], flush=True)
     return "\n".join(lines)
 

@@ -39,6 +39,18 @@ def result(process: subprocess.Popen[str]) -> dict[str, float]:
     return found
 
 
+def shares(setting: dict[str, Any], *, lightly: bool) -> str:
+    """Cells: the bare step's rate, the loop's, their ratio; lightly's and the factor, or `-`."""
+    theirs = lightly and find_spec("lightly") is not None
+    ways = ("bare", "loop", *(("lightly",) if theirs else ()))
+    found = {way: result(start(way=way, **setting))["rate"] for way in ways}
+    cells = [f"{found['bare']:.0f}", f"{found['loop']:.0f}"]
+    cells.append(f"**{found['loop'] / found['bare']:.2f}**")
+    if theirs:
+        cells += [f"{found['lightly']:.0f}", f"**{found['loop'] / found['lightly']:.1f}**"]
+    return " | ".join(cells if theirs else [*cells, "-", "-"])
+
+
 def against_lightly(
     rounds: int = ROUNDS, seconds: float = SECONDS, cases: Sequence[tuple[str, int]] = CASES
 ) -> str:

@@ -77,17 +77,39 @@ def check_labels(
     modality: str, run: dict[str, Any], keys: Keys, labelers: dict[Any, Any], mistakes: Mistakes
 ) -> None:
     """A run names free labels just when its objective learns from some."""
-    chosen, objective = run.get("labels", NONE), run.get("objective")
+    chosen, objective = str(run.get("labels", NONE)), run.get("objective")
+    keys = (*keys, "labels")
     if chosen != NONE and chosen not in labelers:
-        mistakes.unknown((*keys, "labels"), "labeler", str(chosen), [NONE, *map(str, labelers)])
-    if objective not in options.names(modality, "objectives"):
-        return  # said elsewhere
-    needs = options.needs_labels(modality, str(objective))
+        mistakes.unknown(keys, "labeler", chosen, [NONE, *map(str, labelers)])
+    if objective in options.names(modality, "objectives"):  # else it is said elsewhere
+        lacks = f"{objective} needs free labels; expected a labeler's name"
+        needs = options.needs_labels(modality, str(objective))
+        _check_use(keys, chosen, needs, (lacks, f"{objective} learns from no labels"), mistakes)
+
+
+def check_run_of(
+    modality: str, chosen: dict[str, Any], keys: Keys, runs: dict[Any, Any], mistakes: Mistakes
+) -> None:
+    """A labeler names a run just when it looks at the features of one."""
+    run, labeler = str(chosen.get("run", NONE)), chosen["labeler"]
+    keys = (*keys, "run")
+    if run != NONE and run not in runs:
+        mistakes.unknown(keys, "run", run, [NONE, *map(str, runs)])
+    if labeler in options.names(modality, "labelers"):
+        lacks = f"{labeler} needs a run's features; expected its name"
+        needs = options.needs_run(modality, labeler)
+        _check_use(keys, run, needs, (lacks, f"{labeler} looks at no run"), mistakes)
+
+
+def _check_use(
+    keys: Keys, chosen: str, needs: bool, words: tuple[str, str], mistakes: Mistakes
+) -> None:
+    """What is needed is named, and nothing else is; `words` for what is lacking, and for idle."""
+    lacks, idle = words
     if needs and chosen == NONE:
-        mistakes.add((*keys, "labels"), f"{objective} needs free labels; expected a labeler's name")
+        mistakes.add(keys, lacks)
     if not needs and chosen != NONE:
-        text = f"found {chosen!r}; {objective} learns from no labels; expected {NONE}"
-        mistakes.add((*keys, "labels"), text)
+        mistakes.add(keys, f"found {chosen!r}; {idle}; expected {NONE}")
 
 
 def _check_pair(
@@ -104,20 +126,3 @@ def part(section: Any, key: str) -> dict[Any, Any]:
     """A part of what the user wrote; empty where it is malformed, which is said elsewhere."""
     found = section.get(key) if isinstance(section, dict) else None
     return found if isinstance(found, dict) else {}
-
-
-def check_run_of(
-    modality: str, chosen: dict[str, Any], keys: Keys, runs: dict[Any, Any], mistakes: Mistakes
-) -> None:
-    """A labeler names a run just when it looks at the features of one."""
-    run, labeler = str(chosen.get("run", NONE)), chosen["labeler"]
-    if run != NONE and run not in runs:
-        mistakes.unknown((*keys, "run"), "run", run, [NONE, *map(str, runs)])
-    if labeler not in options.names(modality, "labelers"):
-        return  # said elsewhere
-    needs = options.needs_run(modality, labeler)
-    if needs and run == NONE:
-        mistakes.add((*keys, "run"), f"{labeler} needs a run's features; expected its name")
-    if not needs and run != NONE:
-        text = f"found {run!r}; {labeler} looks at no run; expected {NONE}"
-        mistakes.add((*keys, "run"), text)

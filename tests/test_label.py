@@ -6,6 +6,7 @@ import shutil
 import sys
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -178,55 +179,51 @@ def test_the_name_of_a_choice_is_typed() -> None:
         LabelerChoice.model_validate({"labeller": "x"})
 
 
-def test_a_run_names_labels_just_when_its_objective_reads_some(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+NAMED = "expected a labeler's name"
+LABELS = ("image/objectives", 'x = batch["free_label"]', ("light", "lihgt"), "labels")
+RUNS = ("audio/labelers", "x = found.run", ("first", "frist"), "run")
+
+
+@pytest.mark.parametrize(
+    ("place", "needs", "alone", "kind"),
+    [
+        (
+            LABELS,
+            "needs free labels; expected a labeler's name",
+            "learns from no labels",
+            "labeler",
+        ),
+        (RUNS, "needs a run's features; expected its name", "looks at no run", "run"),
+    ],
+    ids=["labels of a run", "run of a labeler"],
+)
+def test_a_source_is_named_just_when_the_method_reads_one(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any, needs: str, alone: str, kind: str
 ) -> None:
     from tasks import methods, options
     from tasks.mistakes import Mistakes
 
-    folder = tmp_path / "image/objectives"
-    folder.mkdir(parents=True)
-    (folder / "taught.py").write_text('x = batch["free_label"]\n')
-    (folder / "alone.py").write_text("x = 1\n")
+    home, reads, (there, typo), field = place
+    (tmp_path / home).mkdir(parents=True)
+    (tmp_path / home / "taught.py").write_text(f"{reads}\n")
+    (tmp_path / home / "alone.py").write_text("x = 1\n")
     monkeypatch.setattr(options, "ROOT", tmp_path)
-    labelers = {"light": {}}
+    check = methods.check_labels if field == "labels" else methods.check_run_of
+    wrong = f"unknown {kind} {typo!r}; did you mean {there!r}?; allowed: none, {there}"
     cases = {
-        ("taught", "light"): "",
+        ("taught", there): "",
         ("alone", "none"): "",
-        ("taught", "none"): "taught needs free labels; expected a labeler's name",
-        ("alone", "light"): "found 'light'; alone learns from no labels; expected none",
-        ("taught", "lihgt"): "unknown labeler 'lihgt'; did you mean 'light'?; allowed: none, light",
+        ("taught", "none"): f"taught {needs}",
+        ("alone", there): f"found {there!r}; alone {alone}; expected none",
+        ("taught", typo): wrong,
     }
-    for (objective, chosen), text in cases.items():
+    modality, folder = home.split("/")
+    for (method, chosen), text in cases.items():
         mistakes = Mistakes(Path("params.yaml"), {})
-        run = {"objective": objective, "labels": chosen}
-        methods.check_labels("image", run, ("image", "runs", "a"), labelers, mistakes)
-        assert mistakes.found == ([f"params.yaml: image.runs.a.labels: {text}"] if text else [])
-
-
-def test_a_labeler_names_a_run_just_when_it_needs_one(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    from tasks import methods, options
-    from tasks.mistakes import Mistakes
-
-    folder = tmp_path / "audio/labelers"
-    folder.mkdir(parents=True)
-    (folder / "second.py").write_text("x = found.run\n")
-    (folder / "alone.py").write_text("x = 1\n")
-    monkeypatch.setattr(options, "ROOT", tmp_path)
-    cases = {
-        ("second", "first"): "",
-        ("alone", "none"): "",
-        ("second", "none"): "second needs a run's features; expected its name",
-        ("alone", "first"): "found 'first'; alone looks at no run; expected none",
-        ("second", "frist"): "unknown run 'frist'; did you mean 'first'?; allowed: none, first",
-    }
-    for (labeler, chosen), text in cases.items():
-        mistakes = Mistakes(Path("params.yaml"), {})
-        told, keys = {"labeler": labeler, "run": chosen}, ("audio", "labelers", "a")
-        methods.check_run_of("audio", told, keys, {"first": {}}, mistakes)
-        assert mistakes.found == ([f"params.yaml: audio.labelers.a.run: {text}"] if text else [])
+        told = {folder.rstrip("s"): method, field: chosen}
+        check(modality, told, (modality, "x", "a"), {there: {}}, mistakes)
+        expected = [f"params.yaml: {modality}.x.a.{field}: {text}"] if text else []
+        assert mistakes.found == expected
 
 
 def test_a_second_round_follows_from_the_first_run(
