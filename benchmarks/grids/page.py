@@ -23,6 +23,11 @@ def values(rows: Iterable[Rows], protocol: str, budget: int) -> list[list[float]
     ]
 
 
+def metric(rows: Iterable[Rows], name: str) -> list[list[float]]:
+    """The same of the only protocol and budget that there are, by the metric's name."""
+    return [list(row["values"]) for seed in rows for row in seed if row["metric"] == name]
+
+
 def number(found: Sequence[Sequence[float]]) -> str:
     """Mean over all and 95 % interval over label draws; over seeds where there are several."""
     from tasks.measures import interval
@@ -50,12 +55,7 @@ def simple(lines: Sequence[Line], protocols: Sequence[str] = ("linear", "knn")) 
     head = ["", *(f"{PROTOCOLS[p]}, {b} per class" for p in protocols for b in budgets), "CPU s"]
     body = []
     for line in lines:
-        rows = line.rows()
-        kinds = ("finetune",) if line.name.startswith("scratch") else protocols
-        cells = [number(values(rows, p, b)) for p in protocols for b in budgets]
-        if kinds != protocols:  # trained from scratch: the one protocol that there is
-            cells = [number(values(rows, "finetune", b)) for b in budgets]
-            cells += [""] * (2 * len(protocols) - 2)
+        cells = [number(values(line.rows(), p, b)) for p in protocols for b in budgets]
         body.append([line.name, *cells, cost(line)])
     return table(head, body)
 

@@ -99,6 +99,19 @@ def of_vit(control: str) -> Line:
     return Line(f"{control} (vit)", [Cell(control=control)], told)
 
 
+def dense() -> list[Line]:
+    """The lecture's other two columns: detection and segmentation, everything fine-tuned."""
+    whole = {"budgets": [50], "draws": 3}
+    tuned = whole | {"protocols": ["finetune"]}
+
+    def tasks(options: Mapping[str, Any]) -> Tasks:
+        return [(task, options) for task in ("detection", "segmentation")]
+
+    found = [Line(name, seeds(name)[:1], tasks(tuned)) for name in lecture()]
+    found.append(Line("supervised", [SUPERVISED], tasks(tuned)))
+    return found + [Line(c, [Cell(control=c)], tasks(whole)) for c in ("scratch", "random")]
+
+
 def patient() -> list[Line]:
     """Eight to fifty times as many pictures seen as in the table of methods: for a GPU."""
     long: dict[str, Any] = {"epochs": 300, "batch_size": 256}
@@ -215,7 +228,8 @@ def few_shot() -> list[Line]:
 
 
 GRIDS: dict[str, Callable[[], list[Line]]] = {
-    "transfer": transfer, "longer": longer, "patient": patient, "moco": moco, "simclr": simclr,
-    "negatives": negatives, "augmentations": augmentations, "masking": masking, "amount": amount,
-    "domains": domains, "corruption": corruption, "granularity": granularity, "few_shot": few_shot,
+    "transfer": transfer, "dense": dense, "longer": longer, "patient": patient, "moco": moco,
+    "simclr": simclr, "negatives": negatives, "augmentations": augmentations, "masking": masking,
+    "amount": amount, "domains": domains, "corruption": corruption, "granularity": granularity,
+    "few_shot": few_shot,
 }  # fmt: skip
