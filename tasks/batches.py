@@ -4,6 +4,7 @@ Shapes: N items, B items of the global batch, R processes, n = B / R.
 """
 
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from types import MappingProxyType
 from typing import Any
 
@@ -29,6 +30,18 @@ def loader(
         multiprocessing_context="fork" if workers else None,  # a memory map is not copied
         generator=torch.Generator(),  # else it would draw its seeds from the global one
     )
+
+
+def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
+    """The same batches, the next one being read in a thread while its forerunner is worked on.
+
+    For a GPU, which has most of a step to do when Python is through with it.
+    """
+    with ThreadPoolExecutor(1) as reader:
+        coming = reader.submit(next, batches, None)
+        while (batch := coming.result()) is not None:
+            coming = reader.submit(next, batches, None)
+            yield batch
 
 
 class Rows(Dataset[Batch]):

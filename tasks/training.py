@@ -28,7 +28,7 @@ from modalities.common import norm
 from modalities.common.once import done
 from modalities.common.optim import optimizer, rate
 from tasks import memory
-from tasks.batches import Order, loader, mixed, seed_torch
+from tasks.batches import Order, ahead, loader, mixed, seed_torch
 from tasks.checkpoints import Checkpoints
 from tasks.monitor import Clock, Silence, diagnose, health
 
@@ -135,7 +135,9 @@ class Loop:
         left, share = range(self.step, self.steps), (self.rank, self.world)
         order = Order(len(self.items), self.plan.batch_size, self.plan.seed, left, share)
         self.clock.reset()
-        batches = iter(loader(self.items, order, workers=workers, free=self.free))
+        batches: Iterator[Batch] = iter(loader(self.items, order, workers=workers, free=self.free))
+        if self.device.type == "cuda" and not workers:
+            batches = ahead(batches)
         while True:
             started = time.monotonic()
             batch = next(batches, None)

@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from training_world import make, params
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
 from modalities.common import optim
-from tasks.batches import Order, loader
+from tasks.batches import Order, ahead, loader
 from tasks.checkpoints import Checkpoints
 from tasks.exact import exactly
 from tasks.monitor import Clock, Silence, diagnose, effective_rank, spread
@@ -104,6 +105,25 @@ def test_any_number_of_workers_gives_the_same(tmp_path: Path) -> None:
     curves = [run(tmp_path / str(n), made[n], workers=n) for n in (0, 1)]
     assert same(*made)
     assert curves[0] == curves[1]
+
+
+def test_reading_ahead_changes_nothing_and_hides_no_mistake() -> None:
+    order = Order(40, 8, 0, range(3, 25), (0, 1))
+    plain = list(loader(ITEMS, order, workers=0))
+    early = list(ahead(iter(loader(ITEMS, order, workers=0))))
+    assert len(plain) == len(early) == 22
+    for one, other in zip(plain, early, strict=True):
+        assert one.keys() == other.keys()
+        assert all(torch.equal(one[key], other[key]) for key in one)
+
+    def broken() -> Iterator[Batch]:
+        yield plain[0]
+        raise OSError("the disk is gone")
+
+    seen = ahead(broken())
+    assert next(seen) is plain[0]
+    with pytest.raises(OSError, match="the disk is gone"):
+        next(seen)
 
 
 @pytest.mark.parametrize("optimizer", ["adamw", "sgd", "lars"])
