@@ -195,18 +195,28 @@ def _careful(reading: Work, chunk: Chunk) -> Iterator[Done]:
 
 
 def _dask(reading: Work, todo: list[Chunk], address: str) -> Iterator[Done]:
-    from joblib import parallel_config
-
+    where = f"params.yaml: machine.dask: {address!r}"
     try:
-        client = import_module("distributed").Client(address, timeout=10)
+        distributed = import_module("distributed")
+        client = distributed.Client(address, timeout=10)
     except ImportError:
         text = "needs the package `distributed`: pip install 'dask[distributed]'"
-        raise UserError(f"params.yaml: machine.dask: {address!r} {text}") from None
+        raise UserError(f"{where} {text}") from None
     except OSError as error:
-        text = f"no scheduler answers at {address!r}: {error}"
-        raise UserError(f"params.yaml: machine.dask: {text}") from None
-    with client, parallel_config(backend="dask"):
-        yield from _parallel(reading, dict(enumerate(todo)), -1)
+        raise UserError(f"{where}: no scheduler answers there: {error}") from None
+    with client:
+        chunks = {client.submit(reading.chunk, chunk, pure=False): chunk for chunk in todo}
+        for future in distributed.as_completed(list(chunks)):
+            chunk = chunks.pop(future)
+            try:
+                yield future.result()
+            except distributed.KilledWorker:  # by one of its files, which is found out here
+                yield from _careful(reading, chunk)
+            except (ModuleNotFoundError, RuntimeError) as error:
+                if "modalities" in str(error) or "deserialization" in str(error):
+                    text = "its scheduler and workers need this version of Gleaner"
+                    raise UserError(f"{where}: {text}: {error}") from None
+                raise
 
 
 def stack(arrays: list[Array]) -> Array:
