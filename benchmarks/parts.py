@@ -4,7 +4,7 @@
 
 Each category is a Playroom of its own, with hundreds of shapes that nobody cut into parts: what one
 has who collects chairs. A network is pretrained on them with convex pieces, or with k-means on
-coordinates, and fine-tuned on 1 or 10 shapes, beside one trained from scratch. About half an hour
+coordinates, and fine-tuned on 1 or 10 shapes, beside one trained from scratch. About an hour
 of one core a category, two of them side by side. Finished stages are kept in `.gleaner/parts/`, by
 their settings and not by the code: delete the folder after a change that matters.
 """
@@ -35,7 +35,7 @@ STAGES = (
 )  # fmt: skip
 RUN = {
     "objective": "convexity", "options": {"turn": "any", "points": 256},
-    "epochs": 130, "batch_size": 16, "learning_rate": 0.006,
+    "epochs": 520, "batch_size": 16, "learning_rate": 0.006,
 }  # fmt: skip
 TASK = {
     "turn": "any", "points": 256, "budgets": [*BUDGETS], "draws": 4, "protocols": ["finetune"],
@@ -46,7 +46,7 @@ SECTION = """
 ## Parts from few shapes of one category
 
 `python -m benchmarks.parts`. Shapes of the Playroom in any pose, a network for each category,
-pretrained on the {shapes} training shapes of this category alone (3,250 steps, 256 points) and
+pretrained on the {shapes} training shapes of this category alone (13,000 steps, 256 points) and
 fine-tuned for 600 steps; from scratch 900. One learning rate, .01, for all. mIoU over the parts of
 a shape in per cent, mean and 95 % interval over four draws of the labelled shapes, one seed of
 pretraining; *mean* is over the categories, in each draw. Convex pieces by V-HACD (10,000 voxels,
