@@ -54,7 +54,7 @@ of 32 pixels, enlarged, so features are learnt at another scale than they are us
 epochs and BYOL 8, and far longer pretraining is what both lacked: see "Pretrained for longer, on a
 GPU". Pretraining's own learning rates were tuned for rotation and MoCo v2 only. Random weights of
 the transformer choose from .0003, .001 and .003 (with the small encoder's .005 and .015 they stay
-at chance). Detection and segmentation are in the lecture profile, and not run for this table.
+at chance). Detection and segmentation have a section of their own, with the grid `dense`.
 """
 
 
