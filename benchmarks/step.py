@@ -31,7 +31,6 @@ DEFAULT = {
     "channels_last": True,
     "threads": 2,
     "compile": False,
-    "workers": 0,  # of our loop
     "lightly_workers": 2,
 }
 BYTES = 1 << 25  # of all pictures: so many that an epoch is long, as they are in practice
@@ -141,7 +140,7 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
         probe = prepare(torch.from_numpy(np.array(items[:256])))
         made = Loop(objective_of(setting), items, plan, Silence(), probe)
         checkpoints = Checkpoints("bench", "bench", Path(name))
-        for batch in made.batches(setting["workers"]):
+        for batch in made.batches(workers=0):
             made.forward(batch)
             if made.settled():
                 made.checkpoint(checkpoints, None)

@@ -189,7 +189,7 @@ RUNS = ("audio/labelers", "x = found.run", ("first", "frist"), "run")
     [
         (
             LABELS,
-            "needs free labels; expected a labeler's name",
+            f"needs free labels; {NAMED}",
             "learns from no labels",
             "labeler",
         ),

@@ -1,6 +1,6 @@
 """Grids of experiments, each a section of docs/RESULTS.md: `python -m benchmarks.grids NAME ...`.
 
-Without a name all of them but `patient`, which wants a GPU, in about 40 minutes of one core. What
+Without a name all of them but `patient`, which wants a GPU, in about 75 minutes of one core. What
 is computed is kept in `.gleaner/grids/`, so that a grid that was stopped goes on where it was, and
 one whose cells are all there only writes its section again.
 """

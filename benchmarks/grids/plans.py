@@ -113,7 +113,7 @@ def dense() -> list[Line]:
 
 
 def patient() -> list[Line]:
-    """Eight to fifty times as many pictures seen as in the table of methods: for a GPU."""
+    """25 to 50 times as many pictures seen as in the table of methods: for a GPU."""
     long: dict[str, Any] = {"epochs": 300, "batch_size": 256}
     slow = {"momentum": 0.99}
     made = {
