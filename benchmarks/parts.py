@@ -1,17 +1,20 @@
 """Parts from few shapes of one category: a section of docs/RESULTS.md.
 
-    python -m benchmarks.parts [CATEGORY ...]
+    python -m benchmarks.parts [CATEGORY ...] [--seeds 1] [--jobs 2]
 
 Each category is a Playroom of its own, with hundreds of shapes that nobody cut into parts: what one
 has who collects chairs. A network is pretrained on them with convex pieces, or with k-means on
-coordinates, and fine-tuned on 1 or 10 shapes, beside one trained from scratch. About an hour
-of one core a category, two of them side by side. Finished stages are kept in `.gleaner/parts/`, by
-their settings and not by the code: delete the folder after a change that matters.
+coordinates, and fine-tuned on 1, 5 or 10 shapes, beside one trained from scratch. An hour and a
+half of one core a category, and 50 minutes for each further seed of pretraining; a GPU is used
+where there is one, by as many processes as `--jobs` says. Finished stages are kept in
+`.gleaner/parts/`, by their settings and not by the code: delete the folder after a change that
+matters.
 """
 
 import argparse
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -23,42 +26,46 @@ from benchmarks.world import ROOT
 from tasks.measures import interval
 
 HOME = ROOT / ".gleaner" / "parts"
-CATEGORIES = ("chair", "lamp")  # any of params.yaml's `playroom.shape.categories` may be named
-BUDGETS = (1, 10)
-STARTS = {
-    "convexity": "convexity", "conv_kmeans": "k-means on coordinates", "shape-scratch": "scratch",
-}  # fmt: skip
-STAGES = (
-    "playroom shape", "ingest shape", "label convex", "label chunks", "pretrain convexity",
-    "transfer convexity parts", "control shape scratch parts", "pretrain conv_kmeans",
-    "transfer conv_kmeans parts",
-)  # fmt: skip
+CATEGORIES = ("chair", "dog", "lamp", "plane", "truck", "vase")  # those of params.yaml
+BUDGETS = (1, 5, 10)
+SCRATCH = "scratch"
+FREE = {"convexity": "convex", "k-means on coordinates": "chunks"}  # start -> its free labels
+STARTS = (*FREE, SCRATCH)
+WORLD = ("playroom shape", "ingest shape", "label convex", "label chunks")
 RUN = {
     "objective": "convexity", "options": {"turn": "any", "points": 256},
     "epochs": 520, "batch_size": 16, "learning_rate": 0.006,
 }  # fmt: skip
 TASK = {
     "turn": "any", "points": 256, "budgets": [*BUDGETS], "draws": 4, "protocols": ["finetune"],
-    "learning_rates": [0.01], "scratch_learning_rates": [0.01], "batch_size": 8,
+    "learning_rates": [0.01], "scratch_learning_rates": [0.003, 0.01, 0.03],
     "epochs": 1000, "min_steps": 600, "max_steps": 600, "evaluations": 6, "patience": 6,
 }  # fmt: skip
 SECTION = """
 ## Parts from few shapes of one category
 
-`python -m benchmarks.parts`. Shapes of the Playroom in any pose, a network for each category,
-pretrained on the {shapes} training shapes of this category alone (13,000 steps, 256 points) and
-fine-tuned for 600 steps; from scratch 900. One learning rate, .01, for all. mIoU over the parts of
-a shape in per cent, mean and 95 % interval over four draws of the labelled shapes, one seed of
-pretraining; *mean* is over the categories, in each draw. Convex pieces by V-HACD (10,000 voxels,
-depth 6): {pieces} a shape, purity {purity}.
+`python -m benchmarks.parts{command}`. Shapes of the Playroom in any pose, a network for each
+category, pretrained on the {shapes} training shapes of this category alone (13,000 steps, 256
+points) and fine-tuned for 600 steps at one learning rate, .01; from scratch 900, at the one of
+.003, .01 and .03 that is best on validation. mIoU over the parts of a shape in per cent, mean and
+95 % interval over four draws of the labelled shapes, each the mean over {seeds} of pretraining;
+*mean* is over the categories, in each draw. Convex pieces by V-HACD (10,000 voxels, depth 6):
+{pieces} a shape, purity {purity}; pieces of k-means: {chunks}.
 
 {table}
 
 {verdict}
 """
+Found = Mapping[str, Mapping[str, Mapping[int, Sequence[Sequence[float]]]]]
+# start -> category -> budget -> for each seed of pretraining the mIoU of each draw
 
 
-def params(category: str) -> dict[str, Any]:
+def run_name(start: str, seed: int) -> str:
+    """`convex_0`: the run of params.yaml."""
+    return f"{FREE[start]}_{seed}"
+
+
+def params(category: str, seeds: int) -> dict[str, Any]:
     """params.yaml of a category, as plain values."""
     source = "raw/playroom/shape"
     shape = {
@@ -78,8 +85,8 @@ def params(category: str) -> dict[str, Any]:
                 "chunks": {"labeler": "kmeans_coordinates"},
             },
             "runs": {
-                "convexity": RUN | {"labels": "convex"},
-                "conv_kmeans": RUN | {"labels": "chunks"},
+                run_name(start, seed): RUN | {"labels": labels, "seed": seed}
+                for seed in range(seeds) for start, labels in FREE.items()
             },
             "controls": ["scratch"],
             "tasks": {"parts": TASK},
@@ -87,16 +94,12 @@ def params(category: str) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def measure(category: str) -> None:
-    """All stages of a category that are not kept."""
-    from ruamel.yaml import YAML
-
+def keep(category: str, *stages: str) -> None:
+    """Those of the stages that are not kept, in order."""
     folder = HOME / category
-    folder.mkdir(parents=True, exist_ok=True)
-    YAML().dump(params(category), folder / "params.yaml")
-    for stage in STAGES:
+    for stage in stages:
         kept = folder / f"{stage.replace(' ', '-')}.json"
-        wanted = json.dumps(params(category))
+        wanted = json.dumps(params(category, 1))  # seeds differ in nothing but their number
         if kept.exists() and kept.read_text("utf-8") == wanted:
             continue
         run_stage(folder, *stage.split())
@@ -104,60 +107,117 @@ def measure(category: str) -> None:
         print(f"{category}: {stage}", flush=True)
 
 
-def values(category: str, start: str) -> dict[int, list[float]]:
-    """Budget -> mIoU of each draw."""
-    path = HOME / category / "results" / start / "parts/metrics.json"
-    rows = json.loads(path.read_text("utf-8"))["rows"]
-    return {row["budget"]: row["values"] for row in rows if row["metric"] == "miou_category"}
+def measure(categories: Sequence[str], seeds: int, jobs: int) -> None:
+    """All that is not kept, so many stages at a time."""
+    from joblib import Parallel, delayed
+    from ruamel.yaml import YAML
+
+    for category in categories:
+        (HOME / category).mkdir(parents=True, exist_ok=True)
+        YAML().dump(params(category, seeds), HOME / category / "params.yaml")
+    Parallel(jobs, prefer="threads")(delayed(keep)(each, *WORLD) for each in categories)
+    work: list[tuple[str, ...]] = [(each, "control shape scratch parts") for each in categories]
+    for seed in range(seeds):
+        for start in FREE:
+            run = run_name(start, seed)
+            work += [(each, f"pretrain {run}", f"transfer {run} parts") for each in categories]
+    Parallel(jobs, prefer="threads")(delayed(keep)(*each) for each in work)
 
 
-def table(found: dict[str, dict[str, dict[int, list[float]]]]) -> str:
-    """Start -> category -> budget -> draws, as a table with the mean over categories."""
-    names = list(next(iter(found.values())))
-    head = ["", *(f"{name}, {budget}" for name in (*names, "mean") for budget in BUDGETS)]
-    body = []
-    for start, of in found.items():
-        cells = [of[name][budget] for name in names for budget in BUDGETS]
-        cells += [mean_over(of, budget) for budget in BUDGETS]
-        body.append([STARTS[start], *(page.number([cell]) for cell in cells)])
-    return page.table(head, body)
+def values(category: str, start: str, seeds: int) -> dict[int, list[list[float]]]:
+    """Budget -> of each seed of pretraining the mIoU of each draw."""
+    results = HOME / category / "results"
+    runs = [f"shape-{SCRATCH}"] if start == SCRATCH else [run_name(start, s) for s in range(seeds)]
+    found: dict[int, list[list[float]]] = {budget: [] for budget in BUDGETS}
+    for run in runs:
+        rows = json.loads((results / run / "parts/metrics.json").read_text("utf-8"))["rows"]
+        for row in rows:
+            if row["metric"] == "miou_category":
+                found[row["budget"]].append(row["values"])
+    return found
 
 
-def mean_over(of: dict[str, dict[int, list[float]]], budget: int) -> list[float]:
-    """Of each draw the mean over categories."""
-    drawn: list[float] = np.mean([each[budget] for each in of.values()], axis=0).tolist()
+def over_seeds(found: Sequence[Sequence[float]]) -> list[float]:
+    """Of each draw the mean over seeds of pretraining."""
+    drawn: list[float] = np.mean(found, axis=0).tolist()
     return drawn
 
 
-def verdict(found: dict[str, dict[str, dict[int, list[float]]]]) -> str:
-    """What convexity is ahead by, draw by draw, at each budget."""
-    words = []
+def over_all(
+    found: Mapping[str, Mapping[int, Sequence[Sequence[float]]]], budget: int
+) -> list[float]:
+    """Of each draw the mean over categories and seeds of pretraining."""
+    return over_seeds([over_seeds(of[budget]) for of in found.values()])
+
+
+def table(found: Found) -> str:
+    """For each budget a row for each start; a column for each category, and their mean."""
+    names = list(found[SCRATCH])
+    body = []
     for budget in BUDGETS:
-        ours = mean_over(found["convexity"], budget)
-        for start in ("shape-scratch", "conv_kmeans"):
-            theirs = mean_over(found[start], budget)
-            gain = [a - b for a, b in zip(ours, theirs, strict=True)]
-            apart = interval(ours)[1] > interval(theirs)[2]
-            words.append(
+        for start in STARTS:
+            cells = [over_seeds(found[start][name][budget]) for name in names]
+            cells.append(over_all(found[start], budget))
+            body.append([f"{budget}", start, *(page.number([cell]) for cell in cells)])
+    return page.table(["shapes", "", *names, "mean"], body)
+
+
+def verdict(found: Found) -> str:
+    """What convexity is ahead by, draw by draw, at each budget; how much seeds differ."""
+    ours = partial(over_all, found["convexity"])
+    lines = []
+    for budget in BUDGETS:
+        for start in STARTS[1:]:
+            theirs = over_all(found[start], budget)
+            gain = [a - b for a, b in zip(ours(budget), theirs, strict=True)]
+            apart = interval(ours(budget))[1] > interval(theirs)[2]
+            lines.append(
                 f"At {budget} shape{'s' * (budget > 1)} convexity is {page.number([gain])} points "
-                f"from {STARTS[start]} (difference of each draw), intervals "
+                f"from {start} (difference of each draw), intervals "
                 f"{'apart' if apart else 'overlapping'}."
             )
-    return "\n".join(f"- {line}" for line in words)
+    for start in FREE:
+        each = [by_seed(found[start], budget) for budget in BUDGETS]
+        lines.append(
+            f"Means of the seeds of pretraining, {start}: "
+            + "; ".join(
+                f"{', '.join(f'{100 * seed:.1f}' for seed in seeds)} at {budget}"
+                for budget, seeds in zip(BUDGETS, each, strict=True)
+            )
+            + "."
+        )  # fmt: skip
+    return "\n".join(f"- {line}" for line in lines)
 
 
-def section(categories: Sequence[str]) -> str:
+def by_seed(
+    found: Mapping[str, Mapping[int, Sequence[Sequence[float]]]], budget: int
+) -> list[float]:
+    """Of each seed of pretraining the mean over categories and draws."""
+    means: list[float] = np.mean([of[budget] for of in found.values()], axis=(0, 2)).tolist()
+    return means
+
+
+def told_of(labels: str, category: str) -> dict[str, float]:
+    """What labelling told of a category's pieces."""
+    path = HOME / category / "labels" / labels / "metrics.json"
+    told: dict[str, float] = json.loads(path.read_text("utf-8"))
+    return told
+
+
+def section(categories: Sequence[str], seeds: int) -> str:
     """The section, from what is kept."""
-    found = {start: {c: values(c, start) for c in categories} for start in STARTS}
-    told = [
-        json.loads((HOME / c / "labels/convex/metrics.json").read_text("utf-8"))
-        for c in categories
-    ]  # fmt: skip
-    shape = params("chair")["playroom"]["shape"]
+    found = {start: {c: values(c, start, seeds) for c in categories} for start in STARTS}
+    told = [told_of("convex", each) for each in categories]
+    shape = params(categories[0], seeds)["playroom"]["shape"]
+    words = [] if list(categories) == list(CATEGORIES) else [*categories]
+    words += ["--seeds", str(seeds)] if seeds > 1 else []
     return SECTION.format(
+        command="".join(f" {word}" for word in words),
+        seeds=f"{seeds} seeds" if seeds > 1 else "one seed",
         shapes=shape["labelled"] + shape["unlabelled"],
         pieces=between([each["pieces a shape"] for each in told], 1),
         purity=between([each["purity"] for each in told], 2),
+        chunks=between([told_of("chunks", each)["purity"] for each in categories], 2),
         table=table(found), verdict=verdict(found),
     )  # fmt: skip
 
@@ -168,16 +228,16 @@ def between(numbers: Sequence[float], places: int) -> str:
 
 
 def main() -> None:
-    from joblib import Parallel, delayed
-
     parser = argparse.ArgumentParser(prog="python -m benchmarks.parts", description=__doc__)
     parser.add_argument(
         "categories", nargs="*", metavar="CATEGORY", help=f"none: {', '.join(CATEGORIES)}"
     )
+    parser.add_argument("--seeds", type=int, default=1, help="of pretraining (default: 1)")
+    parser.add_argument("--jobs", type=int, default=2, help="stages at a time (default: 2)")
     told = parser.parse_args()
     categories = told.categories or list(CATEGORIES)
-    Parallel(2, prefer="threads")(delayed(measure)(category) for category in categories)
-    made = section(categories)
+    measure(categories, told.seeds, told.jobs)
+    made = section(categories, told.seeds)
     pages.write(page.TARGET, made)
     print(made)
 

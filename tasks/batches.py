@@ -85,8 +85,8 @@ def mixed(*numbers: int) -> int:
 
 
 def seed_torch(seed: int) -> None:
-    """torch.manual_seed, which without a GPU writes down a stack trace for later, once a step."""
-    if torch.cuda.is_available():
-        torch.manual_seed(seed)
-    else:
-        torch.default_generator.manual_seed(seed)
+    """torch.manual_seed without what it does besides, once a step: it asks for devices again, and
+    where there are none it writes down a stack trace for later."""
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():  # type: ignore[no-untyped-call]
+        torch.cuda.manual_seed(seed)

@@ -10,6 +10,7 @@ from test_objectives import FILES, ITEMS, make, raw
 from torch import Tensor
 
 from modalities.base import Objective, Randomness
+from modalities.shape.neighbours import farthest
 from tasks.checkpoints import Checkpoints
 from tasks.monitor import Silence
 from tasks.training import Loop, Plan
@@ -93,6 +94,16 @@ def test_a_killed_run_ends_as_if_it_had_not_been(
         whole.state_dict().items(), again.state_dict().values(), strict=True
     ):
         assert torch.equal(one, other), name
+
+
+@pytest.mark.parametrize("shape", [(3, 200, 40), (2, 30, 50), (3, 200, 40)])
+def test_farthest_points_are_those_of_a_cpu(shape: tuple[int, int, int]) -> None:
+    """The search is recorded once for each shape and then played again."""
+    clouds, points, count = shape
+    for seed in range(3):
+        g = torch.Generator().manual_seed(seed)
+        place = torch.randn(clouds, points, 3, generator=g)
+        assert torch.equal(farthest(place.to(DEVICE), count).cpu(), farthest(place, count))
 
 
 # Look at their labels, or at how many of them there are, at every step.

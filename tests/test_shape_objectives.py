@@ -75,6 +75,25 @@ def test_negatives_are_as_many_as_positives() -> None:
     assert float(loss) == pytest.approx(0.25, abs=0.02)
 
 
+def test_draws_of_pairs_are_even_and_independent() -> None:
+    objective = Convexity(build("small", width=8, dim=16), points=64)
+    label = torch.zeros(4, 96, dtype=torch.long)
+    batches = [
+        objective.views({"items": clouds(), "free_label": label}, rng(4, seed))["draw"]
+        for seed in range(40)
+    ]
+    draw = torch.stack(batches).flatten(0, 1)  # (160, 64, 64)
+    assert draw.min() >= 0
+    assert draw.max() < 1
+    share = torch.histc(draw, 10, 0, 1) / draw.numel()
+    assert (share - 0.1).abs().max() < 0.01
+    one, two, three = draw[:, 0], draw[:, 1], draw[:, :, 0]  # one row, another, a column
+    for a, b in ((one[:, :-1], one[:, 1:]), (one, two), (three[:, :-1], three[:, 1:])):
+        assert torch.corrcoef(torch.stack([a.flatten(), b.flatten()]))[0, 1].abs() < 0.05
+        both = ((a < 0.3) & (b < 0.3)).float().mean()
+        assert both == pytest.approx(0.09, abs=0.02)
+
+
 def test_convexity_takes_the_points_and_their_pieces_together() -> None:
     items = clouds()
     label = (items[..., 0] > 0).long() + 2 * (items[..., 1] > 0).long()

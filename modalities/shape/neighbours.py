@@ -5,6 +5,8 @@ No compiled extension: all of it is a few large tensor operations, on any device
 Shapes: B clouds, P points, S centres, K neighbours, C width.
 """
 
+from functools import lru_cache
+
 import torch
 from torch import Tensor
 
@@ -17,20 +19,48 @@ def farthest(place: Tensor, count: int) -> Tensor:
     but where two are equally far. Beyond P points the order begins anew.
     """
     batch, points, _ = place.shape
-    place = place.float()
-    taken = torch.empty(batch, min(count, points), dtype=torch.long, device=place.device)
-    row = torch.arange(batch, device=place.device)
-    at = (place - place.mean(1, keepdim=True)).square().sum(-1).argmax(1)
-    axes = [axis.contiguous() for axis in place.unbind(-1)]  # (B, P) each
-    distance = torch.full((batch, points), torch.inf, device=place.device)
-    for i in range(taken.shape[1]):
-        taken[:, i] = at
-        x, y, z = ((axis - axis[row, at, None]).square_() for axis in axes)
-        distance = torch.minimum(distance, x.add_(y).add_(z))
-        at = distance.argmax(1)
+    if place.is_cuda and not torch.cuda.is_current_stream_capturing():
+        graph, given, found = _recorded(batch, points, min(count, points), place.device)
+        given.copy_(place)
+        graph.replay()
+        taken = found.clone()
+    else:
+        taken = _farthest(place.float(), min(count, points))
     if count > points:
         taken = taken.repeat(1, -(-count // points))[:, :count]
     return taken
+
+
+def _farthest(place: Tensor, count: int) -> Tensor:
+    batch, points, _ = place.shape
+    row = torch.arange(batch, device=place.device)
+    at = (place - place.mean(1, keepdim=True)).square().sum(-1).argmax(1)
+    axes = place.permute(2, 0, 1).contiguous()
+    distance = torch.full((batch, points), torch.inf, device=place.device)
+    taken = []
+    for _ in range(count):
+        taken.append(at)
+        distance = torch.minimum(distance, (axes - axes[:, row, at, None]).square_().sum(0))
+        at = distance.argmax(1)
+    return torch.stack(taken, 1)
+
+
+@lru_cache(maxsize=8)
+def _recorded(
+    batch: int, points: int, count: int, device: torch.device
+) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
+    """The search as a CUDA graph, with its input and its output: its thousand tiny kernels take
+    far longer to launch one by one than to run."""
+    given = torch.zeros(batch, points, 3, device=device)
+    aside = torch.cuda.Stream(device)  # type: ignore[no-untyped-call]
+    aside.wait_stream(torch.cuda.current_stream(device))
+    with torch.cuda.stream(aside):
+        _farthest(given, min(count, 2))  # what is set up once must not be recorded
+    torch.cuda.current_stream(device).wait_stream(aside)
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph, capture_error_mode="thread_local"):
+        found = _farthest(given, count)
+    return graph, given, found
 
 
 def distances(one: Tensor, two: Tensor) -> Tensor:

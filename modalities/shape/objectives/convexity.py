@@ -48,11 +48,12 @@ class Convexity(Objective):
         items, label = batch["items"], batch["free_label"]
         which = some(rng, items.shape[1], self.count)  # (B, Q)
         cloud = self.change(taken(items, which), rng)
-        # Which of the pairs of different pieces count is drawn here: (B, Q', Q').
+        # Which of the pairs of different pieces count is drawn here: (B, Q', Q'). Any two pairs'
+        # draws are independent, and 2 Q' numbers are made in place of Q' Q'.
         side = min(self.pairs, which.shape[1])
-        return {
-            "cloud": cloud, "piece": label.gather(1, which), "draw": rng.uniform(side, side),
-        }  # fmt: skip
+        one, two = rng.uniform(2, side).unbind(1)
+        draw = (one[:, :, None] + two[:, None]).frac()
+        return {"cloud": cloud, "piece": label.gather(1, which), "draw": draw}
 
     def forward(self, batch: Batch) -> Step:
         side = batch["draw"].shape[1]
