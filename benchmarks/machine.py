@@ -14,11 +14,8 @@ def machine() -> str:
     info = Path("/proc/cpuinfo")
     flags = ""
     if info.exists():
-        lines = dict(
-            (part.strip() for part in line.split(":", 1))
-            for line in info.read_text("utf-8").splitlines()
-            if ":" in line
-        )
+        split = (line.partition(":") for line in info.read_text("utf-8").splitlines())
+        lines = {key.strip(): value.strip() for key, colon, value in split if colon}
         name = lines.get("model name", name)
         wide = [f for f in ("avx2", "avx512f", "avx512_bf16", "amx_bf16") if f in lines["flags"]]
         flags = f" ({', '.join(wide)})"

@@ -42,7 +42,7 @@ def seconds(encoder: ViT, size: int, precision: str, steps: int) -> float:
         views = objective.views({"items": items}, rng)
         with torch.autocast("cpu", torch.bfloat16, enabled=precision == "bf16"):
             loss = objective(views).loss
-        loss.backward()  # type: ignore[no-untyped-call]
+        loss.backward()
         adam.step()
         adam.zero_grad()
         taken.append(time.process_time() - started)

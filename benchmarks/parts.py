@@ -94,12 +94,23 @@ def params(category: str, seeds: int) -> dict[str, Any]:
     }  # fmt: skip
 
 
+def deciding(category: str, stage: str) -> str:
+    """What of params.yaml a stage depends on."""
+    told = params(category, 1)  # seeds differ in nothing but their number
+    shape = told["shape"]
+    if stage in WORLD:
+        told["shape"] = {key: shape[key] for key in ("points", "labelers")}
+    elif stage.startswith("pretrain"):
+        shape.pop("tasks")
+    return json.dumps(told)
+
+
 def keep(category: str, *stages: str) -> None:
     """Those of the stages that are not kept, in order."""
     folder = HOME / category
     for stage in stages:
         kept = folder / f"{stage.replace(' ', '-')}.json"
-        wanted = json.dumps(params(category, 1))  # seeds differ in nothing but their number
+        wanted = deciding(category, stage)
         if kept.exists() and kept.read_text("utf-8") == wanted:
             continue
         run_stage(folder, *stage.split())
@@ -116,11 +127,13 @@ def measure(categories: Sequence[str], seeds: int, jobs: int) -> None:
         (HOME / category).mkdir(parents=True, exist_ok=True)
         YAML().dump(params(category, seeds), HOME / category / "params.yaml")
     Parallel(jobs, prefer="threads")(delayed(keep)(each, *WORLD) for each in categories)
-    work: list[tuple[str, ...]] = [(each, "control shape scratch parts") for each in categories]
+    work: list[tuple[str, ...]] = []
     for seed in range(seeds):
-        for start in FREE:
-            run = run_name(start, seed)
-            work += [(each, f"pretrain {run}", f"transfer {run} parts") for each in categories]
+        for category in categories:
+            runs = [run_name(start, seed) for start in FREE]
+            work += [(category, f"pretrain {run}", f"transfer {run} parts") for run in runs]
+            if seed == 0:
+                work += [(category, "control shape scratch parts")]
     Parallel(jobs, prefer="threads")(delayed(keep)(*each) for each in work)
 
 

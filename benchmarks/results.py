@@ -146,7 +146,7 @@ def longer(checkout: Path) -> str:
     stages = [f"{kind}-image@{name}-classification"
               for kind, name in (("control", "scratch"), ("transfer", "rotation"))]  # fmt: skip
     world.glean(checkout, "run", *stages, timeout=1800)
-    found = {}
+    found: dict[tuple[str, int], dict[str, Any]] = {}
     for name, place in (("scratch", "image-scratch"), ("rotation", "rotation")):
         path = checkout / "results" / place / "classification/metrics.json"
         rows = json.loads(path.read_text("utf-8"))["rows"]

@@ -129,7 +129,8 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
     from modalities.image import prepare
     from tasks.checkpoints import Checkpoints
     from tasks.exact import ask
-    from tasks.training import Loop, Plan, Silence
+    from tasks.monitor import Silence
+    from tasks.training import Loop, Plan
 
     ask()
     with tempfile.TemporaryDirectory() as name:

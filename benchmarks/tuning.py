@@ -162,7 +162,7 @@ def pretraining(run: str, change: dict[str, Any], seed: int) -> Scores:
         probe = prepare(torch.from_numpy(pool.items[:256].copy()))
         plan = plan_of(params, run)
         train(objective, pool.items, plan, Silence(), probe=probe, checkpoints=nowhere)
-    features = FrozenFeatures(lambda: objective.encoder, setting(), whole, None)  # type: ignore[arg-type,return-value]
+    features = FrozenFeatures(lambda: objective.encoder, setting(), whole, None)
     linear = LinearProbe(features, [0.0001, 0.001, 0.01, 0.1, 1.0, 10.0], repeats=True)
     for each in told(whole):
         scores.add(int(each.budget), linear.fit(each, lambda _: None).score or 0.0)

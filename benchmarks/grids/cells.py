@@ -150,7 +150,7 @@ def maker(cell: Cell) -> Callable[[], Any]:
 
 def measured(
     cell: Cell,
-    tasks: Mapping[str, Mapping[str, Any]],
+    tasks: Tasks,
     *,
     world: str = "plain",
     coarse: bool = False,

@@ -4,6 +4,7 @@ import textwrap
 from collections.abc import Callable, Sequence
 
 from benchmarks.grids import page, plans
+from benchmarks.grids.cells import OWN, TUNED, Cell
 from benchmarks.grids.plans import Line
 
 SETTING = (
@@ -77,8 +78,8 @@ def transfer(lines: Sequence[Line]) -> str:
     for line in shown:
         rows, cells = line.rows(), []
         for budget in (5, 50):
-            name, found = page.best(rows, budget)
-            cells.append(f"{page.number(found)} {name}")
+            name, values = page.best(rows, budget)
+            cells.append(f"{page.number(values)} {name}")
         cells += [page.number(page.values(rows, p, 50)) for p in ("linear", "finetune")]
         body.append([line.name, *cells, page.cost(line)])
     several = [line for line in lines if "seeds" in line.name]
@@ -163,9 +164,9 @@ def longer(lines: Sequence[Line]) -> str:
         [line.name,
          page.number(page.values(line.rows(), "finetune", 50)),
          page.number(page.values(short.rows(), "finetune", 50))]
-        for line, short in ((ln, plans.Line("", ln.cells, plans.TUNED)) for ln in lines)
+        for line, short in ((ln, plans.Line("", ln.cells, TUNED)) for ln in lines)
     ]  # fmt: skip
-    scratch = plans.Line("scratch", [plans.Cell(control="scratch")], plans.OWN)
+    scratch = plans.Line("scratch", [Cell(control="scratch")], OWN)
     body.append(["scratch", page.number(page.values(scratch.rows(), "finetune", 50)), ""])
     head = ["", "390 steps, learning rate .015", "130 steps, .001 or .003"]
     return (
