@@ -27,14 +27,14 @@ from tasks.measures import interval
 
 HOME = ROOT / ".gleaner" / "parts"
 CATEGORIES = ("chair", "dog", "lamp", "plane", "truck", "vase")  # those of params.yaml
-BUDGETS = (1, 5, 10)
+BUDGETS = (1, 10)
 SCRATCH = "scratch"
 FREE = {"convexity": "convex", "k-means on coordinates": "chunks"}  # start -> its free labels
 STARTS = (*FREE, SCRATCH)
 WORLD = ("playroom shape", "ingest shape", "label convex", "label chunks")
 RUN = {
     "objective": "convexity", "options": {"turn": "any", "points": 256},
-    "epochs": 520, "batch_size": 16, "learning_rate": 0.006,
+    "epochs": 126, "batch_size": 4, "learning_rate": 0.003,
 }  # fmt: skip
 TASK = {
     "turn": "any", "points": 256, "budgets": [*BUDGETS], "draws": 4, "protocols": ["finetune"],
@@ -102,6 +102,11 @@ def deciding(category: str, stage: str) -> str:
         told["shape"] = {key: shape[key] for key in ("points", "labelers")}
     elif stage.startswith("pretrain"):
         shape.pop("tasks")
+    elif stage.startswith("control"):
+        shape.pop("runs")
+    else:
+        task = {k: v for k, v in TASK.items() if not k.startswith("scratch")}
+        shape["tasks"] = {"parts": task}
     return json.dumps(told)
 
 

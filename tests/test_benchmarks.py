@@ -3,6 +3,7 @@
 import json
 import math
 import sys
+from collections.abc import Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
@@ -119,13 +120,13 @@ def test_parts_are_pages_and_others_are_refused(
     assert "no part 'sounds'" in capsys.readouterr().err
 
 
-def test_parts_of_single_categories_become_a_table(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    reached = {"convexity": 0.9, "conv_kmeans": 0.85, "shape-scratch": 0.86}
-    for at, category in enumerate(("chair", "lamp")):
+def fill(home: Path, categories: Sequence[str]) -> None:
+    """What stages of `benchmarks.parts` leave behind, with two seeds of pretraining."""
+    reached = {"convex_0": 0.9, "convex_1": 0.92, "chunks_0": 0.85, "chunks_1": 0.85,
+               "shape-scratch": 0.86}  # fmt: skip
+    for at, category in enumerate(categories):
         for start, value in reached.items():
-            folder = tmp_path / category / "results" / start / "parts"
+            folder = home / category / "results" / start / "parts"
             folder.mkdir(parents=True)
             draws = [value - 0.1 * at + 0.002 * draw for draw in range(4)]
             rows = [
@@ -133,20 +134,69 @@ def test_parts_of_single_categories_become_a_table(
                 for metric in ("miou_category", "miou_instance") for budget in parts.BUDGETS
             ]  # fmt: skip
             (folder / "metrics.json").write_text(json.dumps({"rows": rows}), "utf-8")
-        labels = tmp_path / category / "labels/convex"
-        labels.mkdir(parents=True)
-        metrics = {"pieces a shape": 9.5 + at, "purity": 0.9}
-        (labels / "metrics.json").write_text(json.dumps(metrics), "utf-8")
+        for labels, purity in (("convex", 0.9), ("chunks", 0.7)):
+            folder = home / category / "labels" / labels
+            folder.mkdir(parents=True)
+            metrics = {"pieces a shape": 9.5 + at, "purity": purity}
+            (folder / "metrics.json").write_text(json.dumps(metrics), "utf-8")
+
+
+def test_parts_of_single_categories_become_a_table(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fill(tmp_path, ["chair", "lamp"])
     monkeypatch.setattr(parts, "HOME", tmp_path)
-    page = parts.section(["chair", "lamp"])
-    assert "| scratch | 86.3 ± 0.4 | 8.6 ± 0.0 | 76.3 ± 0.4 | 7.6 ± 0.0 | 81.3 ± 0.4 |" in page
+    page = parts.section(["chair", "lamp"], 1)
+    assert "`python -m benchmarks.parts chair lamp`" in page
+    assert "| 1 | scratch | 86.3 ± 0.4 | 76.3 ± 0.4 | 81.3 ± 0.4 |" in page
+    assert "| 10 | scratch | 8.6 ± 0.0 | 7.6 ± 0.0 | 8.1 ± 0.0 |" in page
     assert "At 1 shape convexity is 4.0 ± 0.0 points from scratch" in page
     assert "At 10 shapes convexity is 0.5 ± 0.0 points from k-means on coordinates" in page
     assert page.count("intervals apart") == 4
-    assert "9.5 to 10.5 a shape, purity 0.90 to 0.90" in page
+    assert "9.5 to 10.5 a shape, purity 0.90 to 0.90; pieces of k-means: 0.70 to 0.70" in page
+    assert "k-means on coordinates: 80.3 at 1; 8.0 at 10" in page
+
+
+def test_seeds_of_pretraining_are_averaged_in_each_draw(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    fill(tmp_path, parts.CATEGORIES)
+    monkeypatch.setattr(parts, "HOME", tmp_path)
+    page = parts.section(parts.CATEGORIES, 2)
+    assert "`python -m benchmarks.parts --seeds 2`" in page
+    assert "each the mean over 2 seeds of" in " ".join(page.split())
+    assert "| 1 | convexity | 91.3 ± 0.4 | 81.3 ± 0.4 |" in page
+    assert "convexity: 65.3, 67.3 at 1; 6.5, 6.7 at 10" in page
 
 
 def test_categories_of_parts_are_projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "params.yaml").write_text(json.dumps(parts.params("lamp")), "utf-8")
+    (tmp_path / "params.yaml").write_text(json.dumps(parts.params("lamp", 2)), "utf-8")
     monkeypatch.chdir(tmp_path)
-    assert load().run("conv_kmeans").labels == "chunks"
+    found = load()
+    assert found.run("chunks_1").labels == "chunks"
+    assert [found.run(name).seed for name in ("convex_0", "convex_1")] == [0, 1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "again"),
+    [
+        ("RUN", ["pretrain convex_0", "transfer convex_0 parts"]),
+        ("TASK", ["transfer convex_0 parts", "control shape scratch parts"]),
+    ],
+)
+def test_stages_of_parts_are_kept_by_what_decides_them(
+    changed: str, again: list[str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    ran: list[str] = []
+    monkeypatch.setattr(parts, "HOME", tmp_path)
+    monkeypatch.setattr(parts, "run_stage", lambda _, *words: ran.append(" ".join(words)))
+    stages = (*parts.WORLD, "pretrain convex_0", "transfer convex_0 parts",
+              "control shape scratch parts")  # fmt: skip
+    (tmp_path / "vase").mkdir()
+    for _ in range(2):
+        parts.keep("vase", *stages)
+    assert ran == list(stages)
+    ran.clear()
+    monkeypatch.setattr(parts, changed, getattr(parts, changed) | {"epochs": 7})
+    parts.keep("vase", *stages)
+    assert ran == again
