@@ -106,6 +106,13 @@ def test_farthest_points_are_those_of_a_cpu(shape: tuple[int, int, int]) -> None
         assert torch.equal(farthest(place.to(DEVICE), count).cpu(), farthest(place, count))
 
 
+def test_farthest_points_that_were_first_asked_for_in_inference_serve_training() -> None:
+    place = torch.randn(4, 77, 3, device=DEVICE)
+    with torch.inference_mode():
+        first = farthest(place, 9)
+    assert torch.equal(farthest(place, 9), first)
+
+
 # Look at their labels, or at how many of them there are, at every step.
 WAIT = {"audio-clusters", "audio-masked_units", "shape-convexity", "video-ambient_sound"}
 

@@ -19,7 +19,7 @@ def farthest(place: Tensor, count: int) -> Tensor:
     but where two are equally far. Beyond P points the order begins anew.
     """
     batch, points, _ = place.shape
-    if place.is_cuda and not torch.cuda.is_current_stream_capturing():
+    if place.is_cuda:
         graph, given, found = _recorded(batch, points, min(count, points), place.device)
         given.copy_(place)
         graph.replay()
@@ -46,6 +46,8 @@ def _farthest(place: Tensor, count: int) -> Tensor:
 
 
 @lru_cache(maxsize=8)
+@torch.inference_mode(False)  # else what a measurement records could not be used in training
+@torch.no_grad()
 def _recorded(
     batch: int, points: int, count: int, device: torch.device
 ) -> tuple[torch.cuda.CUDAGraph, Tensor, Tensor]:
