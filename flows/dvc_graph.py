@@ -41,7 +41,7 @@ class Stage:
     upstream: tuple[str, ...]  # stages whose outputs this one reads
     clean: bool  # nothing to do, here and in all that is upstream
     why: tuple[str, ...]  # human reasons why it would run; empty when clean
-    meta: Mapping[str, Any] = field(default_factory=dict)  # gpus, retries, timeout
+    meta: Mapping[str, Any] = field(default_factory=dict)  # cores, gpus, retries, seconds, timeout
     outs: tuple[str, ...] = ()  # paths relative to the root
     wdir: str = "."
 

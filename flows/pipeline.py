@@ -6,6 +6,7 @@ is submitted when everything upstream has ended and a place is free, so no threa
 
 import queue
 import threading
+from collections.abc import Set
 from pathlib import Path
 from typing import Annotated, Any
 from uuid import UUID
@@ -38,8 +39,11 @@ Outcome = State[Any]
 class Run:
     """One run of some stages: who is waiting, who is running, how they ended."""
 
-    def __init__(self, root: Path, stages: list[Stage], force: bool, jobs: int) -> None:
-        self.root, self.force, self.jobs = root, force, selection.cores(jobs)
+    def __init__(
+        self, root: Path, stages: list[Stage], force: bool, jobs: int, wide: Set[str] = frozenset()
+    ) -> None:
+        """`wide`: the stages that keep all cores busy by themselves."""
+        self.root, self.force, self.jobs, self.wide = root, force, selection.cores(jobs), wide
         self.stages = {s.name: s for s in stages}
         self.urgency = selection.urgency(root, stages)
         self.waiting = list(self.stages)
@@ -81,8 +85,12 @@ class Run:
         for name in sorted(ready, key=lambda n: -self.urgency[n]):
             bad = [u for u in self._upstream(name) if not self.states[u].is_completed()]
             # What is skipped or cached starts no process and needs no place.
-            if bad or self._fresh(name) or len(self.running) < self.jobs:
+            if bad or self._fresh(name) or self._place():
                 self._submit(name, sorted(bad))
+
+    def _place(self) -> bool:
+        """Whether one more may start. A wide stage lets those in that were there before it only."""
+        return len(self.running) < self.jobs and not self.running.keys() & self.wide
 
     def _fresh(self, name: str) -> bool:
         return self.stages[name].clean and not self.force
@@ -192,4 +200,5 @@ def pipeline(
             return Failed(message=str(mistake))
         dvc_graph.reset()
         follow.current().planned([s.name for s in stages])
-        return Run(root, stages, force, jobs or params.machine.jobs).go()
+        wide = selection.wide(stages, params)
+        return Run(root, stages, force, jobs or params.machine.jobs, wide).go()

@@ -78,6 +78,13 @@ def urgency(root: Path, stages: Sequence[Stage]) -> dict[str, float]:
     return after
 
 
+def wide(stages: Sequence[Stage], params: Params) -> set[str]:
+    """The stages with `meta: cores: all` in dvc.yaml, unless Dask does their work elsewhere."""
+    if params.machine.dask:
+        return set()
+    return {s.name for s in stages if s.meta.get("cores") == "all"}
+
+
 def cost(root: Path, stage: str) -> float | None:
     """The seconds that a stage took when it last ran here."""
     try:

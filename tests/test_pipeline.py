@@ -9,7 +9,10 @@ import psutil
 import pytest
 import tiny_project as tiny
 
-from flows import server
+from flows import selection, server
+from flows.dvc_graph import Stage
+from flows.pipeline import Run
+from tasks.params import Params
 
 
 @pytest.fixture(scope="module")
@@ -182,3 +185,48 @@ def test_two_at_once_share_the_work(project: Path) -> None:
     ran = [sum(f"✓ {stage} " in text for text in texts) for stage in tiny.STAGES]
     assert ran[0] == 1 and max(ran) == 1, texts
     assert "up to date." in tiny.glean(project, "status").stdout
+
+
+class Begun(Run):
+    """A run whose stages are noted as running and never do."""
+
+    def _submit(self, name: str, bad: list[str]) -> None:
+        self.waiting.remove(name)
+        self.running[name] = None  # type: ignore[assignment]
+
+    def begin(self) -> set[str]:
+        """Start what may start; who is running then."""
+        self._start_ready()
+        return set(self.running)
+
+    def end(self, name: str) -> None:
+        self.states[name] = self.running.pop(name)  # type: ignore[assignment]
+
+
+def test_a_stage_that_takes_all_cores(tmp_path: Path) -> None:
+    """It starts beside others, and none beside it; with Dask its work is elsewhere."""
+    label = Stage("label", "", (), False, (), {"cores": "all", "seconds": 9})
+    stages = [
+        label,
+        *(
+            Stage(n, "", (), False, (), {"seconds": s})
+            for n, s in zip("abc", (30, 5, 1), strict=True)
+        ),
+    ]
+    here = {"image": {"source": "none", "labels": "none"}}
+    wide = selection.wide(stages, Params.model_validate(here))
+    assert wide == {"label"}
+
+    run = Begun(tmp_path, stages, False, 3, wide)
+    assert run.begin() == {"a", "label"}, "the longest first; nothing after the wide one"
+    run.end("a")
+    assert run.begin() == {"label"}
+    run.end("label")
+    assert run.begin() == {"b", "c"}
+
+    elsewhere = Params.model_validate(here | {"machine": {"dask": "tcp://scheduler:8786"}})
+    assert Begun(tmp_path, stages, False, 3, selection.wide(stages, elsewhere)).begin() == {
+        "a",
+        "label",
+        "b",
+    }
