@@ -14,11 +14,12 @@ from typing import TYPE_CHECKING, Any
 from modalities.items import UserError
 from tasks import options
 from tasks.channel import Channel
+from tasks.free_labels import NONE, of
 from tasks.params import Params
 from tasks.stage import output, write_json
 
 if TYPE_CHECKING:
-    from modalities.base import Encoder, Labelled, Row, Skipped, Task
+    from modalities.base import Encoder, EncoderFactory, Labelled, Row, Skipped, Task
 
 SUMMARY = (
     "learner", "protocol", "budget", "metric", "higher_is_better", "draws", "mean", "low", "high",
@@ -35,6 +36,16 @@ class What:
     task: str
 
 
+@dataclass(frozen=True)
+class How:
+    """What is measured, from where."""
+
+    task: "Task"
+    start: str
+    encoder: "EncoderFactory | None"
+    free: str  # the labeler whose free labels fine-tuning sees, too, or none
+
+
 def transfer(params: Params, tell: Channel, run: str, task: str) -> None:
     """Measure a pretrained encoder: `results/RUN/TASK/`."""
     modality = params.modality_of(run)
@@ -46,14 +57,20 @@ def transfer(params: Params, tell: Channel, run: str, task: str) -> None:
         tell.warn(f"{run} has the encoder {text}, its controls have {made.encoder}: not comparable")
     what = What(options.home(modality), run, config["objective"], task)
     folder = Path("results") / run / task
-    _stage(params, tell, what, (made, "pretrained", pretrained(run)), folder)
+    # Its labels are what decided models/RUN, so that the stage need not name them once more.
+    joint = "joint" in getattr(made, "protocols", ())
+    free = config.get("labels", NONE) if joint else NONE
+    _stage(params, tell, what, How(made, "pretrained", pretrained(run), free), folder)
 
 
 def control(params: Params, tell: Channel, modality: str, control: str, task: str) -> None:
     """Measure a control: `results/MODALITY-CONTROL/TASK/`."""
     made = _task(params, modality, task)
     folder = Path("results") / f"{modality}-{control}" / task
-    _stage(params, tell, What(modality, control, None, task), (made, control, None), folder)
+    free = _joint(params, modality) if control == "joint" else NONE
+    _stage(
+        params, tell, What(modality, control, None, task), How(made, control, None, free), folder
+    )
 
 
 def pretrained(run: str) -> "Callable[[], Encoder]":
@@ -99,9 +116,7 @@ def kind(modality: str, task: str) -> Any:
     return kinds[0]
 
 
-def _stage(
-    params: Params, tell: Channel, what: What, how: "tuple[Task, str, Any]", folder: Path
-) -> None:
+def _stage(params: Params, tell: Channel, what: What, how: How, folder: Path) -> None:
     import torch
 
     from tasks import memory
@@ -110,15 +125,15 @@ def _stage(
 
     memory.keep()
     torch.set_num_threads(params.training.threads)
-    task, start, encoder = how
     splits = load(Path("data") / what.modality)
-    if start == "joint":
-        splits["train"] = replace(splits["train"], free=_free(params, what.modality, splits))
+    if how.free != NONE:
+        free = of(how.free, len(splits["train"].ids))["free_label"]
+        splits["train"] = replace(splits["train"], free=free)
 
     def measured() -> "list[Row | Skipped]":
         return list(
-            task.run(
-                start, encoder, splits, tell,
+            how.task.run(
+                how.start, how.encoder, splits, tell,
                 seed=params.training.seed, precision=params.training.precision,
             )
         )  # fmt: skip
@@ -126,20 +141,18 @@ def _stage(
     found = exactly(measured, tell.warn)
     with output(folder) as out:
         metrics = write(out, what, found, splits)
-        task.show(out)
+        how.task.show(out)
     tell.progress(1.0, "done")
     _show(tell, metrics, folder)
 
 
-def _free(params: Params, modality: str, splits: "dict[str, Labelled]") -> Any:
-    """The free labels that the control `joint` learns from, one line per training item."""
-    from tasks.free_labels import NONE, of
-
-    name = getattr(params.section(modality), "joint", NONE)
+def _joint(params: Params, modality: str) -> str:
+    """The labeler whose free labels the control `joint` learns from."""
+    name: str = getattr(params.section(modality), "joint", NONE)
     if name == NONE:
         text = "the control joint needs free labels; expected a labeler's name, found none"
         raise UserError(f"params.yaml: {modality}.joint: {text}")
-    return of(name, len(splits["train"].ids))["free_label"]
+    return name
 
 
 def write(

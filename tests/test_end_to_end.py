@@ -42,8 +42,9 @@ def tiny(params: dict) -> None:
     params["shape"]["labelers"]["convex"]["options"] = {"voxels": 2000, "depth": 3}
     params["shape"]["runs"]["convexity"].update({"epochs": 1, "batch_size": 4})
     params["shape"]["tasks"]["parts"].update(
-        {"budgets": [1], "draws": 2, "min_steps": 2, "max_steps": 2}
-    )
+        {"budgets": [1], "draws": 2, "min_steps": 2, "max_steps": 2,
+         "protocols": ["finetune", "joint"], "joint_batch_size": 4}
+    )  # fmt: skip
     sound = {"labelled": 6, "unlabelled": 4, "val": 2, "test": 2, "seconds": 0.5}
     params["playroom"]["audio"].update(sound)
     params["playroom"]["video"].update(clips=3, size=16, frames=2, seconds=0.5)
@@ -103,6 +104,8 @@ def test_every_stage_left_what_the_design_says(checkout: Path) -> None:
     assert runs == pictures | {"ambient", "sound_clusters", "mfcc", "convexity"}
     assert all(0 <= row["low"] <= row["mean"] <= row["high"] <= 1 for row in summary["rows"])
     assert 50 not in {row["budget"] for row in summary["rows"]}, "6 labels a class cannot give 50"
+    shapes = {row["protocol"] for row in summary["rows"] if row["run"] == "convexity"}
+    assert shapes == {"finetune", "joint"}
     assert {s["stage"] for s in summary["stages"]} >= {"ingest-image", "pretrain-image@rotation"}
 
 

@@ -151,7 +151,7 @@ def test_a_network_of_its_own_for_each_category_sees_no_other(
         seen.append((set(train.labels.tolist()), set(val.labels.tolist())))
         return fit(model, train, val, *rest)
 
-    monkeypatch.setattr("modalities.shape.tasks.parts.fit", watched)
+    monkeypatch.setattr("modalities.shape.part_runs.fit", watched)
     found = rows(quick(per_category=True, learning_rates=[0.01]), "scratch", splits)
     assert seen == [({0}, {0}), ({1}, {1})] * 2, "two draws of two categories"
     assert min(found[0].values) > 0.75
@@ -235,8 +235,53 @@ def test_joint_training_moves_the_encoder_by_both_losses(splits: dict[str, Label
     torch.manual_seed(0)
     model = Segmenter(build("small", **TINY), setting.catalogue, frozen=False)
     fit(model, whole.train, whole.val, setting, 0.01, 0)
-    assert len(seen) == 8, "one step on pieces for each supervised one"
+    assert len(seen) == 8, "a batch of pieces for each supervised one"
     assert np.mean(seen[-3:]) < np.mean(seen[:3])
+
+
+def test_the_weight_of_the_joint_loss_counts(splits: dict[str, Labelled]) -> None:
+    """With next to none training is the supervised one; Adam does not divide a weight out."""
+    whole = with_parts(problem(splits))
+    items = splits["train"].items
+    plain = settings(catalogue(whole))
+
+    def trained(weight: float | None) -> torch.Tensor:
+        setting = plain
+        if weight is not None:
+            joint = Joint(
+                items, items[..., 6].astype(np.int32), weight, 4,
+                lambda encoder: Convexity(encoder, points=64, turn="none"),
+            )  # fmt: skip
+            setting = replace(plain, joint=joint)
+        torch.manual_seed(0)
+        model = Segmenter(build("small", **TINY), setting.catalogue, frozen=False)
+        fit(model, whole.train, whole.val, setting, 0.01, 0)
+        return torch.cat([each.flatten() for each in model.encoder.parameters()])
+
+    alone = trained(None)
+    moved = [float(((trained(w) - alone).abs() > 1e-3).float().mean()) for w in (1e-9, 1e-3, 1.0)]
+    assert moved[0] < 0.1, "but for biases before a normalisation, which have no gradient"
+    assert moved[0] < moved[1] < moved[2] > 0.5
+
+
+def test_the_protocol_joint_learns_from_the_labels_of_its_run(splits: dict[str, Labelled]) -> None:
+    def encoder() -> Any:
+        return build("small", **TINY)
+
+    task = quick(points=48, min_steps=8, max_steps=8, protocols=["finetune", "joint"])
+    bare = rows(task, "pretrained", splits, encoder)
+    assert [r.reason for r in bare if isinstance(r, Skipped)] == [
+        "joint: the run has no free labels"
+    ]
+    assert {r.protocol for r in bare if isinstance(r, Row)} == {"finetune"}
+
+    train = splits["train"]
+    free = replace(train, free=train.items[..., 6].astype(np.int32))
+    found = rows(task, "pretrained", {**splits, "train": free}, encoder)
+    one, two = (next(r for r in found if r.protocol == p) for p in ("finetune", "joint"))
+    assert one.values == next(r for r in bare if isinstance(r, Row)).values
+    assert one.values != two.values
+    assert rows(task, "random", splits, encoder) == []
 
 
 def test_the_control_joint_needs_and_uses_free_labels(splits: dict[str, Labelled]) -> None:

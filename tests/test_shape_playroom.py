@@ -13,7 +13,7 @@ from modalities.shape.readers import read
 from tasks.monitor import Silence
 from tasks.params import Machine, Params
 from tasks.playroom import shape
-from tasks.playroom.shape_solids import apart, rotation, union, warp
+from tasks.playroom.shape_solids import apart, rotation, union, vary, warp
 from tasks.sections import Image, Playroom, PlayroomShape
 
 SMALL = PlayroomShape(labelled=2, unlabelled=1, val=1, test=1, points=256)
@@ -101,3 +101,43 @@ def test_parts_have_numbers_of_their_own() -> None:
     numbers = [n for own in shape.codes().values() for n in own.values()]
     assert numbers == list(range(len(numbers)))
     assert len(shape.kinds()) >= 6
+
+
+@pytest.mark.parametrize("kind", shape.kinds(), ids=lambda k: k.name)
+def test_varied_toys_stay_closed_and_keep_their_parts(kind: shape.Category) -> None:
+    for seed in range(3):
+        toy = kind.make(np.random.default_rng(seed))
+        own = set(union(toy).part)
+        vary(toy, np.random.default_rng(seed), 1.5)
+        body = union(toy)
+        assert trimesh.Trimesh(body.vertices, body.faces, process=False).is_watertight
+        assert set(body.part) == own
+
+
+def test_variety_makes_parts_more_different() -> None:
+    """The share of a chair's surface that is its seat; without variety nothing changes."""
+    chair = next(kind for kind in shape.kinds() if kind.name == "chair")
+
+    def spread(amount: float) -> float:
+        shares = []
+        for seed in range(12):
+            toy = chair.make(np.random.default_rng(seed))
+            vary(toy, np.random.default_rng(seed), amount)
+            body = union(toy)
+            area = body.areas()[0]
+            shares.append(area[body.part == toy.parts.index("seat")].sum() / area.sum())
+        return float(np.std(shares))
+
+    assert spread(1.5) > 1.5 * spread(0.0)
+    job = shape.plan(SMALL, 0)[0]
+    plain, varied = (
+        shape.build(job, SMALL.model_copy(update={"variety": v}), 0)[0] for v in (0, 1)
+    )
+    assert (
+        plain.vertices.shape != varied.vertices.shape or (plain.vertices != varied.vertices).any()
+    )
+    toy = chair.make(np.random.default_rng(0))
+    before = [vertices.copy() for vertices, _, _ in toy.solids()]
+    vary(toy, np.random.default_rng(0), 0.0)
+    for was, (now, _, _) in zip(before, toy.solids(), strict=True):
+        np.testing.assert_allclose(now, was, atol=1e-9)

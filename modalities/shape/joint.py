@@ -1,5 +1,8 @@
 """The convexity loss beside a supervised one, on shapes without labels: the paper's few-shot set-up
-(arXiv:2003.13834, section 4.2): a supervised step, then one on convex pieces, in turn.
+(Gadelha et al., ECCV 2020, arXiv:2003.13834, section 4.2): L = L_CE + lambda L_ACD.
+
+One optimiser makes each step from the sum of both gradients, a supervised batch's and one of convex
+pieces (the paper's code steps after each). With an optimiser for each, Adam divides lambda out.
 
 Shapes: N items that pretraining may see, B batch.
 """
@@ -11,11 +14,9 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import nn
 
 from modalities.base import Objective, Randomness
 from modalities.common.finetune import batches
-from modalities.common.optim import AdamW
 from modalities.common.problem import seed_of
 from modalities.shape.encoder import ShapeEncoder
 
@@ -30,30 +31,27 @@ class Joint:
     batch: int
     make: Callable[[ShapeEncoder], Objective]  # the objective around an encoder
 
-    def start(self, encoder: ShapeEncoder, rate: float, seed: int) -> "Running":
-        return Running(self, encoder, rate, seed)
+    def start(self, encoder: ShapeEncoder, seed: int) -> "Beside":
+        return Beside(self, encoder, seed)
 
 
-class Running:
-    """A joint training under way; the objective's own parameters and moments are in here."""
+class Beside:
+    """The loss on pieces in one training."""
 
-    def __init__(self, joint: Joint, encoder: ShapeEncoder, rate: float, seed: int) -> None:
-        device = next(encoder.parameters()).device
-        self.joint, self.objective = joint, joint.make(encoder).to(device)
-        self.optimizer = AdamW(self.objective.parameters(), rate, 1e-4)
+    def __init__(self, joint: Joint, encoder: ShapeEncoder, seed: int) -> None:
+        self.device = next(encoder.parameters()).device
+        self.joint, self.objective = joint, joint.make(encoder).to(self.device)
         size = min(joint.batch, len(joint.items))
         self.order: Iterator[np.ndarray] = batches(
             len(joint.items), size, 1 << 40, seed_of(seed, "joint")
         )
         generator = torch.Generator().manual_seed(seed_of(seed, "joint views"))
-        self.rng = Randomness(generator, total=size, device=device)
-        self.device = device
+        self.rng = Randomness(generator, total=size, device=self.device)
+        shared = {id(each) for each in encoder.parameters()}
+        self.own = [each for each in self.objective.parameters() if id(each) not in shared]
 
-    def step(
-        self, step: int, rate: float, autocast: Callable[[], AbstractContextManager[Any]]
-    ) -> float:
-        """One step on convex pieces; the loss."""
-        del step
+    def backward(self, autocast: Callable[[], AbstractContextManager[Any]]) -> float:
+        """Add the gradient of lambda times the loss on the next batch; the loss."""
         at = np.sort(next(self.order))
         batch = {
             "items": torch.from_numpy(np.asarray(self.joint.items[at])).to(self.device),
@@ -64,9 +62,5 @@ class Running:
             views = self.objective.views(batch, self.rng)
         with autocast():
             found = self.objective(views)
-        self.optimizer.zero_grad()
         (self.joint.weight * found.loss).backward()
-        nn.utils.clip_grad_norm_(self.optimizer.params, 1.0)
-        self.optimizer.lr = rate
-        self.optimizer.step()
         return float(found.loss.detach())

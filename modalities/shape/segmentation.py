@@ -22,7 +22,7 @@ from modalities.common.finetune import Recipe, batches
 from modalities.common.optim import AdamW
 from modalities.common.problem import Pick, seed_of
 from modalities.shape.encoder import Mix, ShapeEncoder
-from modalities.shape.joint import Joint
+from modalities.shape.joint import Beside, Joint
 from modalities.shape.miou import Catalogue, means, shape_iou
 from modalities.shape.predicted import Example
 from modalities.shape.views import Change, prepare, some, taken
@@ -107,17 +107,16 @@ def fit(
     """Train in place; the checkpoint that validation prefers."""
     recipe = setting.recipe
     steps, size = recipe.steps(len(train)), recipe.batch(len(train))
-    optimizer = AdamW(model.learnable(), rate, recipe.weight_decay)
+    beside = setting.joint.start(model.encoder, seed) if setting.joint else None
+    learnable = [*model.learnable(), *(beside.own if beside else ())]
+    optimizer = AdamW(learnable, rate, recipe.weight_decay)
     generator = torch.Generator().manual_seed(seed_of(seed, "augmentation"))
     rng = Randomness(generator, total=size, device=setting.device)
     looks = {math.ceil(steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
     best, missed = Trial({}, -1.0 if len(val) else None, -1), 0
-    joint = setting.joint.start(model.encoder, rate, seed) if setting.joint else None
     for step, at in enumerate(batches(len(train), size, steps, seed_of(seed, "order"))):
         optimizer.lr = rate * recipe.rate(step, steps)
-        _step(model, optimizer, setting, train, (at, rng))
-        if joint:
-            joint.step(step, optimizer.lr, setting.autocast)
+        _step(model, optimizer, setting, train, (at, rng), beside)
         if step + 1 in looks:
             score = category_mean(model, val, setting) if len(val) else None
             weights = {name: value.clone() for name, value in model.state_dict().items()}
@@ -131,7 +130,7 @@ def fit(
 
 def _step(
     model: Segmenter, optimizer: AdamW, setting: Setting, train: Pick,
-    what: tuple[np.ndarray, Randomness],
+    what: tuple[np.ndarray, Randomness], beside: Beside | None,
 ) -> None:  # fmt: skip
     at, rng = what
     items, category, classes = setting.batch(train, at)
@@ -145,6 +144,8 @@ def _step(
     )
     optimizer.zero_grad()
     loss.backward()  # type: ignore[no-untyped-call]
+    if beside:
+        beside.backward(setting.autocast)
     nn.utils.clip_grad_norm_(optimizer.params, 1.0)
     optimizer.step()
 

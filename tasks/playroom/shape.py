@@ -21,7 +21,7 @@ import numpy as np
 
 from tasks.channel import Channel
 from tasks.params import Params, PlayroomShape
-from tasks.playroom.shape_solids import Body, union, warp
+from tasks.playroom.shape_solids import Body, union, vary, warp
 from tasks.playroom.toys import Category, categories
 from tasks.playroom.vase import VASE
 from tasks.stage import output, write_json
@@ -88,6 +88,8 @@ def build(job: Job, options: PlayroomShape, seed: int) -> tuple[Body, np.random.
     key = [seed, 4, SPLITS.index(job.split), zlib.crc32(job.kind.name.encode()), job.number]
     rng = np.random.default_rng(key)
     toy = job.kind.make(rng)
+    if options.variety:
+        vary(toy, rng, options.variety)
     body = warp(union(toy), rng, options.pose)
     code = codes()[job.kind.name]
     number = np.array([code[part] for part in toy.parts])

@@ -13,6 +13,7 @@ import numpy as np
 
 from tasks.playroom.solids import Floats, Ints, Toy
 
+SLANT = 0.35  # radians, of a part at variety 1
 EDGE = 0.3  # no edge is longer, in a toy's unit, so that bends are smooth
 
 
@@ -71,6 +72,34 @@ def apart(toy: Toy) -> Body:
     """The same without the union: separate bodies in one mesh. For comparison only."""
     parts = list(toy.solids())
     return Body(*(np.concatenate([each[i] for each in parts]) for i in range(3)))
+
+
+def vary(toy: Toy, rng: np.random.Generator, amount: float) -> None:
+    """Make each part thicker or thinner, longer or shorter, and slanted; all its solids alike.
+
+    A solid is scaled along its own principal axes, longest first, so that convex ones stay convex.
+    """
+    solids = list(toy.solids())
+    for number in range(len(toy.parts)):
+        # A skin that several parts share goes with the first of them.
+        own = [vertices for vertices, _, owner in solids if owner[0] == number]
+        factor = np.exp(amount * rng.uniform([-0.2, -0.7, -0.7], [0.3, 0.7, 0.7]))
+        slant = _small_rotation(rng, SLANT * amount)
+        middle = np.concatenate(own).mean(0) if own else np.zeros(3)
+        for vertices in own:
+            centre = vertices.mean(0)
+            axes = np.linalg.svd(vertices - centre, full_matrices=False)[2]
+            scaled = centre + (vertices - centre) @ (axes.T * factor) @ axes
+            vertices[:] = middle + (scaled - middle) @ slant.T
+
+
+def _small_rotation(rng: np.random.Generator, most: float) -> Floats:
+    """A rotation (3, 3) about any axis, by up to `most` radians either way."""
+    x, y, z = (axis := rng.normal(size=3)) / np.linalg.norm(axis)
+    cross = np.array([[0, -z, y], [z, 0, -x], [-y, x, 0]])
+    angle = rng.uniform(-most, most)
+    found: Floats = np.eye(3) + np.sin(angle) * cross + (1 - np.cos(angle)) * cross @ cross
+    return found
 
 
 def warp(body: Body, rng: np.random.Generator, pose: str) -> Body:

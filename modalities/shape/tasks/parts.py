@@ -17,25 +17,25 @@ from annotated_types import Ge, Gt, MinLen
 from modalities.base import EncoderFactory, Labelled, Row, Skipped, Task, Tell, UserError
 from modalities.common.classification import Meter, obstacle
 from modalities.common.finetune import Recipe
-from modalities.common.problem import Pick, Problem, draw_labels, problem, seed_of
+from modalities.common.problem import Pick, Problem, problem
 from modalities.shape.joint import Joint
-from modalities.shape.miou import Catalogue, means
+from modalities.shape.miou import Catalogue
+from modalities.shape.part_runs import Runs
 from modalities.shape.predicted import Example, show_parts
-from modalities.shape.segmentation import Segmenter, Setting, Trial, examples, fit, predict, scored
+from modalities.shape.segmentation import Setting
 from modalities.shape.views import Change
-
-METRICS = ("miou_category", "miou_instance")
-SHOWN = 6  # test shapes in a picture, at least one of each category
 
 
 class Parts(Task):
-    """Fine-tuning, and a head on frozen features, at every budget.
+    """Fine-tuning, with and without the convexity loss, and a head on frozen features.
 
-    Starts: a pretrained encoder; `scratch`, whose steps are `scratch_factor` times as many;
-    `random`, frozen only; `joint`: from random weights, each step followed by one of the convexity
-    loss on all training shapes, `joint_weight` times as heavy (the paper's lambda). `turn`: how
-    shapes are turned while training, for all starts alike. `per_category`: a network for each
-    category, which sees no shape of another (ten chairs are all it has), in place of one for all.
+    Protocols of a pretrained encoder: `finetune`, `frozen`, and `joint`: fine-tuning with the
+    convexity loss on all training shapes beside it, `joint_weight` times as heavy (the paper's
+    lambda) and in batches of `joint_batch_size`, on the free labels that the run learned from.
+    Controls: `scratch`, whose steps are `scratch_factor` times as many; `random`, frozen only;
+    `joint`, as the protocol but from random weights. `turn`: how shapes are turned while training,
+    for all starts alike. `per_category`: a network for each category, which sees no shape of
+    another (ten chairs are all it has), in place of one for all.
     """
 
     def __init__(  # noqa: PLR0913
@@ -43,7 +43,7 @@ class Parts(Task):
         *,
         budgets: Annotated[list[Annotated[int, Gt(0)] | Literal["all"]], MinLen(1)] = [1, 5, 10],  # noqa: B006
         draws: Annotated[int, Ge(2)] = 4,
-        protocols: Annotated[list[Literal["finetune", "frozen"]], MinLen(1)] = [  # noqa: B006
+        protocols: Annotated[list[Literal["finetune", "frozen", "joint"]], MinLen(1)] = [  # noqa: B006
             "finetune", "frozen",
         ],
         learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.001, 0.003],  # noqa: B006
@@ -52,6 +52,7 @@ class Parts(Task):
         ],
         scratch_factor: Annotated[float, Ge(1)] = 1.5,
         joint_weight: Annotated[float, Gt(0)] = 10.0,
+        joint_batch_size: Annotated[int, Gt(0)] = 16,
         points: Annotated[int, Gt(1)] = 512,
         turn: Literal["none", "vertical", "any"] = "none",
         per_category: bool = False,
@@ -67,7 +68,8 @@ class Parts(Task):
     ) -> None:  # fmt: skip
         self.budgets, self.draws, self.protocols = budgets, draws, protocols
         self.rates = {"scratch": scratch_learning_rates, "pretrained": learning_rates}
-        self.factor, self.points, self.weight = scratch_factor, points, joint_weight
+        self.factor, self.points = scratch_factor, points
+        self.weight, self.pool_batch = joint_weight, joint_batch_size
         self.per_category = per_category
         self.change = Change(scale=0.2, shift=0.1, turn=turn)
         self.steps = {"epochs": epochs, "min_steps": min_steps, "max_steps": max_steps}
@@ -92,13 +94,15 @@ class Parts(Task):
                 possible.append(budget)
         if not possible:
             return
-        setting = self._setting(start, parts, precision)
-        if start == "joint":
-            setting = replace(setting, joint=self._joint(splits["train"]))
-        wanted = [p for p in self.protocols if not (start == "random" and p == "finetune")]
-        wanted = ["finetune"] if start in ("scratch", "joint") else wanted
+        train, wanted = splits["train"], self._wanted(start)
+        if start == "pretrained" and "joint" in wanted and train.free is None:
+            wanted.remove("joint")
+            yield from (Skipped(each, "joint: the run has no free labels") for each in possible)
+        plain = self._setting(start, parts, precision)
         meter = Meter(tell, float(self.draws * len(possible) * len(wanted)))
         for protocol in wanted:
+            beside = self._joint(train) if "joint" in (start, protocol) else None
+            setting = replace(plain, joint=beside)
             for budget in possible:
                 make = encoder or self._fresh
                 runs = Runs(make, whole, setting, self._groups(whole), protocol == "frozen")
@@ -109,11 +113,17 @@ class Parts(Task):
                 yield from runs.rows(protocol, budget)
                 self.examples[protocol] = runs.examples  # the last budget's stay
 
+    def _wanted(self, start: str) -> list[str]:
+        """The protocols that make sense for a start."""
+        if start in ("scratch", "joint"):
+            return ["finetune"]
+        return [each for each in self.protocols if start != "random" or each == "frozen"]
+
     def show(self, folder: Path) -> None:
         """A test shape of each category, its true and predicted parts: last budget, first draw."""
-        shown = self.examples.get("finetune") or self.examples.get("frozen")
-        if shown:
-            show_parts(shown, folder)
+        kept = [self.examples[p] for p in ("finetune", "joint", "frozen") if p in self.examples]
+        if kept:
+            show_parts(kept[0], folder)
 
     def _groups(self, whole: Problem) -> list[list[int]]:
         """The categories that share a network."""
@@ -137,7 +147,7 @@ class Parts(Task):
             "turn": self.change.turn,
         }
         return Joint(
-            train.items, train.free, self.weight, int(self.fixed["batch_size"]),
+            train.items, train.free, self.weight, self.pool_batch,
             lambda encoder: Convexity(encoder, points=self.points, **change),
         )  # fmt: skip
 
@@ -150,75 +160,6 @@ class Parts(Task):
         recipe = Recipe(learning_rates=self._rates(start), **steps, **self.fixed)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return Setting(recipe, parts, self.points, self.change, precision, device)
-
-
-class Runs:
-    """The trainings of one protocol at one budget, draw by draw, a network for each group."""
-
-    def __init__(
-        self, make: EncoderFactory, whole: Problem, setting: Setting, groups: list[list[int]],
-        frozen: bool,
-    ) -> None:  # fmt: skip
-        self.make, self.whole, self.setting = make, whole, setting
-        self.groups, self.frozen = groups, frozen
-        self.rates = [list(setting.recipe.learning_rates) for _ in groups]
-        self.values: list[tuple[float, float]] = []
-        self.chosen: list[tuple[float, Trial]] = []
-        self.examples: list[Example] = []  # of the first draw
-
-    def draw(self, budget: int | str, draw: int, seed: int) -> None:
-        """Train on one draw's shapes and look at the test shapes once."""
-        whole = self.whole
-        train = whole.train.part(draw_labels(whole.train, whole.ids, budget, seed, draw))
-        own, test = seed_of(seed, budget, draw), whole.test
-        parts = self.setting.catalogue
-        found = np.zeros(len(test))
-        for number, group in enumerate(self.groups):
-            model = self._trained(number, _of(train, group), _of(whole.val, group), own)
-            theirs = _of(test, group)
-            seen = list(predict(model, theirs, self.setting))
-            found[np.isin(test.labels, group)] = scored(seen, theirs, parts)
-            if draw == 0:
-                each = max(1, SHOWN // len(self.groups) // len(group))
-                self.examples += examples(seen, theirs, parts, each)
-        instance, category = means(found, test.labels)
-        self.values.append((category, instance))
-
-    def _trained(self, number: int, train: Pick, val: Pick, seed: int) -> Segmenter:
-        """The network of a group; its rate is the best one on validation, at the first draw."""
-        found = [
-            (rate, fit(self._model(seed), train, val, self.setting, rate, seed))
-            for rate in self.rates[number]
-        ]
-        best = found[len(found) // 2] if found[0][1].score is None else found[0]
-        for each in found:
-            best = each if each[1].score is not None and each[1].above(best[1]) else best
-        self.rates[number] = [best[0]]
-        self.chosen.append(best)
-        model = self._model(seed)
-        model.load_state_dict(best[1].weights)
-        return model
-
-    def _model(self, seed: int) -> Segmenter:
-        torch.manual_seed(seed_of(seed, "weights"))
-        encoder: Any = self.make()
-        model = Segmenter(encoder, self.setting.catalogue, frozen=self.frozen)
-        return model.to(self.setting.device)
-
-    def rows(self, protocol: str, budget: int | str) -> Iterator[Row]:
-        known = [trial.score for _, trial in self.chosen if trial.score is not None]
-        chosen = {
-            "val": float(np.mean(known)) if known else None,
-            "learning_rate": [rate for rate, _ in self.chosen],
-            "steps": [trial.step for _, trial in self.chosen],
-        }
-        for at, metric in enumerate(METRICS):
-            values = [pair[at] for pair in self.values]
-            yield Row("supervised", protocol, budget, metric, values, chosen=chosen)
-
-
-def _of(pick: Pick, categories: list[int]) -> Pick:
-    return pick.part(np.flatnonzero(np.isin(pick.labels, categories)))
 
 
 def with_parts(whole: Problem) -> Problem:
