@@ -5,7 +5,7 @@ from typing import Any
 from tasks.measures import NAMES, is_fraction
 
 PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned",
-             "frozen": "a head on frozen maps"}  # fmt: skip
+             "frozen": "a head on frozen maps", "joint": "fine-tuned, free labels beside"}  # fmt: skip
 CONTROLS = {
     "scratch": "training from scratch",
     "random": "random frozen features",
