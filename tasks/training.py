@@ -183,13 +183,13 @@ class Loop:
         if self.step % self.look and not last:
             return False
         self.window += self._losses()
+        speed = self.clock.text()  # a row may start the clock anew
         if self.step % self.point == 0 or last:
             self._add_row(healthy=self.step % (5 * self.point) == 0 or last)
         text = "".join(f"  {name} {value:.2f}" for name, value in self.health.items())
         loss = self.window[-1]["loss"] if self.window else self.history[-1]["loss"]
         self.tell.progress(
-            self.step / self.steps,
-            f"loss {loss:.3f}  {self.clock.text()}{text.replace('_', ' ')}",
+            self.step / self.steps, f"loss {loss:.3f}  {speed}{text.replace('_', ' ')}"
         )
         return True
 

@@ -164,6 +164,7 @@ def test_the_live_line_says_how_it_goes(tmp_path: Path) -> None:
     curves = run(tmp_path, Toy(), said)
     for part in ("loss 0.", "items/s", "wait", "feature spread", "effective rank"):
         assert part in said.texts[-1]
+    assert not [text for text in said.texts if "  0 items/s" in text], "a row starts the clock anew"
     assert [row["step"] for row in curves] == list(range(1, 26))
     assert all(row["twice"] == pytest.approx(2 * row["loss"], rel=1e-5) for row in curves)
 
