@@ -40,7 +40,7 @@ class Run:
     """One run of some stages: who is waiting, who is running, how they ended."""
 
     def __init__(
-        self, root: Path, stages: list[Stage], force: bool, jobs: int, wide: Set[str] = frozenset()
+        self, root: Path, stages: list[Stage], force: bool, jobs: int, wide: Set[str]
     ) -> None:
         """`wide`: the stages that keep all cores busy by themselves."""
         self.root, self.force, self.jobs, self.wide = root, force, selection.cores(jobs), wide

@@ -12,9 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modalities.items import UserError
-from tasks import options
+from tasks import free_labels, options
 from tasks.channel import Channel
-from tasks.free_labels import NONE, of
+from tasks.free_labels import NONE
 from tasks.params import Params
 from tasks.stage import output, write_json
 
@@ -127,7 +127,7 @@ def _stage(params: Params, tell: Channel, what: What, how: How, folder: Path) ->
     torch.set_num_threads(params.training.threads)
     splits = load(Path("data") / what.modality)
     if how.free != NONE:
-        free = of(how.free, len(splits["train"].ids))["free_label"]
+        free = free_labels.of(how.free, len(splits["train"].ids))["free_label"]
         splits["train"] = replace(splits["train"], free=free)
 
     def measured() -> "list[Row | Skipped]":

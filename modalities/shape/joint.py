@@ -50,8 +50,8 @@ class Beside:
         shared = {id(each) for each in encoder.parameters()}
         self.own = [each for each in self.objective.parameters() if id(each) not in shared]
 
-    def backward(self, autocast: Callable[[], AbstractContextManager[Any]]) -> float:
-        """Add the gradient of lambda times the loss on the next batch; the loss."""
+    def backward(self, autocast: Callable[[], AbstractContextManager[Any]]) -> None:
+        """Add the gradient of lambda times the loss on the next batch."""
         at = np.sort(next(self.order))
         batch = {
             "items": torch.from_numpy(np.asarray(self.joint.items[at])).to(self.device),
@@ -63,4 +63,3 @@ class Beside:
         with autocast():
             found = self.objective(views)
         (self.joint.weight * found.loss).backward()
-        return float(found.loss.detach())
