@@ -84,7 +84,8 @@ def params(category: str, seeds: int) -> dict[str, Any]:
             "source": source, "labels": source, "points": 1024,
             "labelers": {
                 "convex": {
-                    "labeler": "convex_decomposition", "options": {"voxels": 10000, "depth": 6},
+                    "labeler": "convex_decomposition",
+                    "options": {"voxels": 50000, "depth": 10, "merge": 0.01},
                 },
                 "chunks": {"labeler": "kmeans_coordinates"},
             },
@@ -101,17 +102,19 @@ def params(category: str, seeds: int) -> dict[str, Any]:
 def deciding(category: str, stage: str) -> str:
     """What of params.yaml a stage depends on."""
     told = params(category, 1)  # seeds differ in nothing but their number
-    shape = told["shape"]
-    if stage in WORLD:
-        told["shape"] = {key: shape[key] for key in ("points", "labelers")}
-    elif stage.startswith("pretrain"):
-        shape.pop("tasks")
-    elif stage.startswith("control"):
-        shape.pop("runs")
-    else:
-        task = {k: v for k, v in TASK.items() if not k.startswith("scratch")}
-        shape["tasks"] = {"parts": task}
-    return json.dumps(told)
+    shape = told.pop("shape")
+    of = {"playroom": told["playroom"], "points": shape["points"]}
+    action, name = stage.split()[:2]
+    labels = name.split("_")[0]
+    if labels in shape["labelers"]:
+        of["labeler"] = shape["labelers"][labels]
+    if action in ("pretrain", "transfer"):
+        of["run"] = shape["runs"][f"{labels}_0"] | {"seed": None}
+    if action == "transfer":
+        of["task"] = {k: v for k, v in TASK.items() if not k.startswith("scratch")}
+    if action == "control":
+        of["task"] = TASK
+    return json.dumps(of)
 
 
 def keep(category: str, *stages: str) -> None:

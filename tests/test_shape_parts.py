@@ -142,6 +142,25 @@ def test_what_was_predicted_is_drawn_beside_the_truth(
     assert not (tmp_path / "nothing").exists()
 
 
+def test_the_protocol_that_validation_prefers_is_drawn(
+    splits: dict[str, Labelled], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task, drawn = quick(min_steps=2, max_steps=2), []
+    monkeypatch.setattr(
+        "modalities.shape.tasks.parts.show_parts", lambda examples, _: drawn.append(examples)
+    )
+    found = rows(task, "pretrained", splits, lambda: build("small", **TINY))
+    assert task.reached == {row.protocol: row.chosen["val"] for row in found}
+    for reached, name in (
+        ((0.4, 0.5), "frozen"),
+        ((0.5, 0.4), "finetune"),
+        ((None,) * 2, "finetune"),
+    ):
+        task.reached = dict(zip(("finetune", "frozen"), reached, strict=True))
+        task.show(tmp_path)
+        assert drawn[-1] is task.examples[name]
+
+
 def test_a_network_of_its_own_for_each_category_sees_no_other(
     splits: dict[str, Labelled], monkeypatch: pytest.MonkeyPatch
 ) -> None:

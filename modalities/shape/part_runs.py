@@ -69,10 +69,14 @@ class Runs:
         model = Segmenter(encoder, self.setting.catalogue, frozen=self.frozen)
         return model.to(self.setting.device)
 
-    def rows(self, protocol: str, budget: int | str) -> Iterator[Row]:
+    def reached(self) -> float | None:
+        """The mean score on validation of what was chosen, None without validation."""
         known = [trial.score for _, trial in self.chosen if trial.score is not None]
+        return float(np.mean(known)) if known else None
+
+    def rows(self, protocol: str, budget: int | str) -> Iterator[Row]:
         chosen = {
-            "val": float(np.mean(known)) if known else None,
+            "val": self.reached(),
             "learning_rate": [rate for rate, _ in self.chosen],
             "steps": [trial.step for _, trial in self.chosen],
         }

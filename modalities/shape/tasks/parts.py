@@ -78,7 +78,8 @@ class Parts(Task):
             "evaluations": evaluations, "patience": patience,
         }  # fmt: skip
         self.encoder, self.encoder_options = encoder, encoder_options
-        self.examples: dict[str, list[Example]] = {}  # by protocol
+        self.examples: dict[str, list[Example]] = {}  # by protocol, of the last budget
+        self.reached: dict[str, float | None] = {}  # likewise, on validation
 
     def run(
         self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
@@ -111,7 +112,7 @@ class Parts(Task):
                     runs.draw(budget, draw, seed)
                     meter.add(1)
                 yield from runs.rows(protocol, budget)
-                self.examples[protocol] = runs.examples  # the last budget's stay
+                self.examples[protocol], self.reached[protocol] = runs.examples, runs.reached()
 
     def _wanted(self, start: str) -> list[str]:
         """The protocols that make sense for a start."""
@@ -120,10 +121,12 @@ class Parts(Task):
         return [each for each in self.protocols if start != "random" or each == "frozen"]
 
     def show(self, folder: Path) -> None:
-        """A test shape of each category, its true and predicted parts: last budget, first draw."""
-        kept = [self.examples[p] for p in ("finetune", "joint", "frozen") if p in self.examples]
+        """A test shape of each category, its true and predicted parts: last budget, first draw, by
+        the protocol that validation prefers, `finetune` where there is none."""
+        kept = [each for each in ("finetune", "joint", "frozen") if each in self.examples]
         if kept:
-            show_parts(kept[0], folder)
+            best = max(kept, key=lambda each: self.reached[each] or 0.0)  # the first of equals
+            show_parts(self.examples[best], folder)
 
     def _groups(self, whole: Problem) -> list[list[int]]:
         """The categories that share a network."""
