@@ -32,6 +32,7 @@ SCRATCH = "scratch"
 FREE = {"convexity": "convex", "k-means on coordinates": "chunks"}  # start -> its free labels
 STARTS = (*FREE, SCRATCH)
 WORLD = ("playroom shape", "ingest shape", "label convex", "label chunks")
+PIECES = {"voxels": 50000, "depth": 10, "merge": 0.01}
 RUN = {
     "objective": "convexity", "options": {"turn": "vertical", "points": 256},
     "epochs": 63, "batch_size": 4, "learning_rate": 0.003,
@@ -52,7 +53,7 @@ steps, 256 points) and fine-tuned for 600 steps at one learning rate, .01, each 
 pieces beside the labelled one (`joint`, weight 1); from scratch 900, at the one of
 .003, .01 and .03 that is best on validation. mIoU over the parts of a shape in per cent, mean and
 95 % interval over four draws of the labelled shapes, {seeds} of pretraining; *mean* is over the
-categories, in each draw. Convex pieces by V-HACD (10,000 voxels, depth 6):
+categories, in each draw. Convex pieces by V-HACD ({settings}):
 {pieces} a shape, purity {purity}; pieces of k-means: {chunks}.
 
 {table}
@@ -83,10 +84,7 @@ def params(category: str, seeds: int) -> dict[str, Any]:
         "shape": {
             "source": source, "labels": source, "points": 1024,
             "labelers": {
-                "convex": {
-                    "labeler": "convex_decomposition",
-                    "options": {"voxels": 50000, "depth": 10, "merge": 0.01},
-                },
+                "convex": {"labeler": "convex_decomposition", "options": PIECES},
                 "chunks": {"labeler": "kmeans_coordinates"},
             },
             "runs": {
@@ -237,6 +235,7 @@ def section(categories: Sequence[str], seeds: int) -> str:
         command="".join(f" {word}" for word in words),
         seeds=f"each the mean over {seeds} seeds" if seeds > 1 else "one seed",
         shapes=shape["labelled"] + shape["unlabelled"], variety=shape["variety"],
+        settings=", ".join(f"{name} {value:,}" for name, value in PIECES.items()),
         pieces=between([each["pieces a shape"] for each in told], 1),
         purity=between([each["purity"] for each in told], 2),
         chunks=between([told_of("chunks", each)["purity"] for each in categories], 2),

@@ -7,7 +7,7 @@ from scipy.spatial import cKDTree
 
 from modalities.items import UserError
 from modalities.shape.encoder import Abstraction, build
-from modalities.shape.neighbours import farthest, grouped, interpolate, nearest
+from modalities.shape.neighbours import farthest, greatest, grouped, interpolate, lowest, nearest
 
 torch.set_num_threads(1)
 SMALL = {"small": {"width": 8, "dim": 24}, "transformer": {"width": 48, "depth": 1, "groups": 16}}
@@ -29,6 +29,37 @@ def test_neighbours_are_those_of_a_tree() -> None:
     gap = (grouped(place, close) - centres[:, :, None]).norm(dim=-1)
     assert (gap <= 0.4 + 1e-3).all()
     assert nearest(place[:, :4], centres, 9).shape == (3, centres.shape[1], 9)
+
+
+@pytest.mark.parametrize("count", [1, 3, 16, 128, 129, 300])
+@pytest.mark.parametrize("length", [300, 256, 257, 512, 700, 2048])
+def test_the_lowest_are_those_of_a_sort(length: int, count: int) -> None:
+    square = torch.randn(2, 5, length, generator=torch.Generator().manual_seed(2)).square()
+    square[0, 0] = square[0, 0].round()  # many are equal: the first of them
+    square[1, 1, :7] = torch.tensor([0.0, -0.0, torch.inf, 1e-45, 3e38, 0.0, torch.inf])
+    count = min(count, length)
+    values, which = lowest(square, count)
+    want, first = square.sort(dim=-1, stable=True)
+    assert torch.equal(values, want[..., :count])
+    at = torch.ones(2, 5, dtype=torch.bool)
+    at[1, 1] = False  # of -0 and 0 either may be first
+    assert torch.equal(which[at], first[..., :count][at])
+    assert torch.equal(square.gather(-1, which), values)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_the_greatest_share_their_gradient(dtype: torch.dtype) -> None:
+    generator = torch.Generator().manual_seed(4)
+    x = torch.randint(-3, 4, (2, 5, 7, 11), generator=generator).to(dtype)  # many are equal
+    grad = torch.randn(2, 5, 11, generator=generator).to(dtype)
+    found = []
+    for function in (greatest, lambda values: values.amax(2)):
+        values = x.clone().requires_grad_()
+        out = function(values)
+        out.backward(grad)
+        found.append((out.detach(), values.grad))
+    assert torch.equal(found[0][0], found[1][0])
+    torch.testing.assert_close(found[0][1], found[1][1])
 
 
 def test_farthest_points_are_far_apart() -> None:

@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from modalities.base import Encoder, UserError
 from modalities.common.masking import pick
 from modalities.common.transformer import transformer
-from modalities.shape.neighbours import farthest, grouped, interpolate, nearest
+from modalities.shape.neighbours import farthest, greatest, grouped, interpolate, nearest
 
 
 class ShapeEncoder(Encoder):
@@ -106,8 +106,7 @@ class Abstraction(nn.Module):
         centre = (centres / self.radius) @ self.enter.weight[:, :3].to(centres.dtype).T
         paired = grouped(point, near) - centre[:, :, None].to(point.dtype)  # (B, S, K, C1)
         found = self.norm(paired.flatten(0, 2)).relu_().unflatten(0, near.shape)
-        best: Tensor = self.rest(found).amax(2)
-        return best
+        return greatest(self.rest(found))
 
 
 class Small(ShapeEncoder):
@@ -181,8 +180,8 @@ class Transformer(GroupEncoder):
 
     def encode(self, centres: Tensor, about: Tensor) -> Tensor:
         point = self.inner(about)  # (B, N, K, 128)
-        most = point.amax(2, keepdim=True).expand_as(point)
-        group = self.leave(self.outer(torch.cat([most, point], -1)).amax(2))  # (B, N, D)
+        most = greatest(point)[:, :, None].expand_as(point)
+        group = self.leave(greatest(self.outer(torch.cat([most, point], -1))))  # (B, N, D)
         found: Tensor = self.blocks(group + self.place(centres))
         return found
 
