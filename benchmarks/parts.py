@@ -4,8 +4,8 @@
 
 Each category is a Playroom of its own, with hundreds of shapes that nobody cut into parts: what one
 has who collects chairs. A network is pretrained on them with convex pieces, or with k-means on
-coordinates, and fine-tuned on 1 or 10 shapes with the same loss beside the supervised one; another
-is trained from scratch. 35 minutes of one core a category, and 25 for each further seed of
+coordinates (as many pieces, and fewer), and fine-tuned on 1 or 10 shapes with the same loss beside the supervised one; another
+is trained from scratch. 60 minutes of one core a category, 40 for each further seed of
 pretraining; a GPU is used where there is one, by as many processes as `--jobs` says. Finished
 stages are kept in `.gleaner/parts/`, by their settings and not by the code: delete the folder after
 a change that matters.
@@ -29,9 +29,11 @@ HOME = ROOT / ".gleaner" / "parts"
 CATEGORIES = ("chair", "dog", "lamp", "plane", "truck", "vase")  # those of params.yaml
 BUDGETS = (1, 10)
 SCRATCH = "scratch"
-FREE = {"convexity": "convex", "k-means on coordinates": "chunks"}  # start -> its free labels
+FREE = {  # start -> its free labels
+    "convexity": "convex", "k-means, 8 pieces": "chunks", "k-means, 20 pieces": "crumbs",
+}  # fmt: skip
 STARTS = (*FREE, SCRATCH)
-WORLD = ("playroom shape", "ingest shape", "label convex", "label chunks")
+WORLD = ("playroom shape", "ingest shape", *(f"label {labels}" for labels in FREE.values()))
 PIECES = {"voxels": 50000, "depth": 10, "merge": 0.01}
 RUN = {
     "objective": "convexity", "options": {"turn": "vertical", "points": 256},
@@ -54,7 +56,8 @@ pieces beside the labelled one (`joint`, weight 1); from scratch 900, at the one
 .003, .01 and .03 that is best on validation. mIoU over the parts of a shape in per cent, mean and
 95 % interval over four draws of the labelled shapes, {seeds} of pretraining; *mean* is over the
 categories, in each draw. Convex pieces by V-HACD ({settings}):
-{pieces} a shape, purity {purity}; pieces of k-means: {chunks}.
+{pieces} a shape, purity {purity}. The control has pieces by k-means on coordinates, 8 a shape
+(purity {chunks}) and 20 ({crumbs}).
 
 {table}
 
@@ -86,6 +89,7 @@ def params(category: str, seeds: int) -> dict[str, Any]:
             "labelers": {
                 "convex": {"labeler": "convex_decomposition", "options": PIECES},
                 "chunks": {"labeler": "kmeans_coordinates"},
+                "crumbs": {"labeler": "kmeans_coordinates", "options": {"clusters": 20}},
             },
             "runs": {
                 run_name(start, seed): RUN | {"labels": labels, "seed": seed}
@@ -239,6 +243,7 @@ def section(categories: Sequence[str], seeds: int) -> str:
         pieces=between([each["pieces a shape"] for each in told], 1),
         purity=between([each["purity"] for each in told], 2),
         chunks=between([told_of("chunks", each)["purity"] for each in categories], 2),
+        crumbs=between([told_of("crumbs", each)["purity"] for each in categories], 2),
         table=table(found), verdict=verdict(found) + ("\n" + luck(found) if seeds > 1 else ""),
     )  # fmt: skip
 
