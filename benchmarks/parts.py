@@ -4,26 +4,23 @@
 
 Each category is a Playroom of its own, with hundreds of shapes that nobody cut into parts: what one
 has who collects chairs. A network is pretrained on them with convex pieces, or with k-means on
-coordinates (as many pieces, and fewer), and fine-tuned on 1 or 10 shapes with the same loss beside the supervised one; another
-is trained from scratch. 60 minutes of one core a category, 40 for each further seed of
-pretraining; a GPU is used where there is one, by as many processes as `--jobs` says. Finished
-stages are kept in `.gleaner/parts/`, by their settings and not by the code: delete the folder after
-a change that matters.
+coordinates (as many pieces, and fewer), and fine-tuned on 1 or 10 shapes with the same loss beside
+the supervised one; another is trained from scratch. An hour of one core a category, 40 minutes for
+each further seed of pretraining; a GPU is used where there is one, by as many processes as `--jobs`
+says. Finished stages are kept in `.gleaner/parts/`, by their settings and not by the code: delete
+the folder after a change that matters.
 """
 
 import argparse
 import json
-from collections.abc import Mapping, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from benchmarks import pages
 from benchmarks.grids import page
 from benchmarks.grids.worlds import run_stage
+from benchmarks.parts_compared import luck, table, verdict
 from benchmarks.world import ROOT
-from tasks.measures import interval
 
 HOME = ROOT / ".gleaner" / "parts"
 CATEGORIES = ("chair", "dog", "lamp", "plane", "truck", "vase")  # those of params.yaml
@@ -63,9 +60,6 @@ categories, in each draw. Convex pieces by V-HACD ({settings}):
 
 {verdict}
 """
-Reached = Mapping[str, Mapping[int, Sequence[Sequence[float]]]]
-# category -> budget -> for each seed of pretraining the mIoU of each draw
-Found = Mapping[str, Reached]  # by start
 
 
 def run_name(start: str, seed: int) -> str:
@@ -164,63 +158,6 @@ def values(category: str, start: str, seeds: int) -> dict[int, list[list[float]]
     return found
 
 
-def by_draw(found: Sequence[Sequence[float]]) -> list[float]:
-    """Of each draw the mean over whatever else there is."""
-    drawn: list[float] = np.mean(found, axis=0).tolist()
-    return drawn
-
-
-def over_all(found: Reached, budget: int) -> list[float]:
-    """Of each draw the mean over categories and seeds of pretraining."""
-    return by_draw([by_draw(of[budget]) for of in found.values()])
-
-
-def table(found: Found) -> str:
-    """For each budget a row for each start; a column for each category, and their mean."""
-    names = list(found[SCRATCH])
-    body = []
-    for budget in BUDGETS:
-        for start in STARTS:
-            cells = [by_draw(found[start][name][budget]) for name in names]
-            cells.append(over_all(found[start], budget))
-            body.append([f"{budget}", start, *(page.number([cell]) for cell in cells)])
-    return page.table(["shapes", "", *names, "mean"], body)
-
-
-def verdict(found: Found) -> str:
-    """What convexity is ahead by, draw by draw, at each budget."""
-    ours = partial(over_all, found["convexity"])
-    lines = []
-    for budget in BUDGETS:
-        for start in STARTS[1:]:
-            theirs = over_all(found[start], budget)
-            gain = [a - b for a, b in zip(ours(budget), theirs, strict=True)]
-            _, low, high = interval(ours(budget))
-            _, least, most = interval(theirs)
-            lines.append(
-                f"At {budget} shape{'s' * (budget > 1)} convexity is {page.number([gain])} points "
-                f"from {start} (difference of each draw), intervals "
-                f"{'apart' if low > most or high < least else 'overlapping'}."
-            )
-    return "\n".join(f"- {line}" for line in lines)
-
-
-def luck(found: Found) -> str:
-    """How much seeds of pretraining differ."""
-    lines = []
-    for start in FREE:
-        each = zip(BUDGETS, (by_seed(found[start], budget) for budget in BUDGETS), strict=True)
-        told = (f"{', '.join(f'{100 * m:.1f}' for m in means)} at {b}" for b, means in each)
-        lines.append(f"- Means of the seeds of pretraining, {start}: {'; '.join(told)}.")
-    return "\n".join(lines)
-
-
-def by_seed(found: Reached, budget: int) -> list[float]:
-    """Of each seed of pretraining the mean over categories and draws."""
-    means: list[float] = np.mean([of[budget] for of in found.values()], axis=(0, 2)).tolist()
-    return means
-
-
 def told_of(labels: str, category: str) -> dict[str, float]:
     """What labelling told of a category's pieces."""
     path = HOME / category / "labels" / labels / "metrics.json"
@@ -244,7 +181,8 @@ def section(categories: Sequence[str], seeds: int) -> str:
         purity=between([each["purity"] for each in told], 2),
         chunks=between([told_of("chunks", each)["purity"] for each in categories], 2),
         crumbs=between([told_of("crumbs", each)["purity"] for each in categories], 2),
-        table=table(found), verdict=verdict(found) + ("\n" + luck(found) if seeds > 1 else ""),
+        table=table(found),
+        verdict=verdict(found) + ("\n" + luck(found, [*FREE]) if seeds > 1 else ""),
     )  # fmt: skip
 
 

@@ -123,7 +123,7 @@ def test_parts_are_pages_and_others_are_refused(
 def fill(home: Path, categories: Sequence[str]) -> None:
     """What stages of `benchmarks.parts` leave behind, with two seeds of pretraining."""
     reached = {"convex_0": 0.9, "convex_1": 0.92, "chunks_0": 0.85, "chunks_1": 0.85,
-               "shape-scratch": 0.86}  # fmt: skip
+               "crumbs_0": 0.87, "crumbs_1": 0.88, "shape-scratch": 0.86}  # fmt: skip
     for at, category in enumerate(categories):
         for start, value in reached.items():
             folder = home / category / "results" / start / "parts"
@@ -134,7 +134,7 @@ def fill(home: Path, categories: Sequence[str]) -> None:
                 for metric in ("miou_category", "miou_instance") for budget in parts.BUDGETS
             ]  # fmt: skip
             (folder / "metrics.json").write_text(json.dumps({"rows": rows}), "utf-8")
-        for labels, purity in (("convex", 0.9), ("chunks", 0.7)):
+        for labels, purity in (("convex", 0.9), ("chunks", 0.7), ("crumbs", 0.8)):
             folder = home / category / "labels" / labels
             folder.mkdir(parents=True)
             metrics = {"pieces a shape": 9.5 + at, "purity": purity}
@@ -151,9 +151,13 @@ def test_parts_of_single_categories_become_a_table(
     assert "| 1 | scratch | 86.3 ± 0.4 | 76.3 ± 0.4 | 81.3 ± 0.4 |" in page
     assert "| 10 | scratch | 8.6 ± 0.0 | 7.6 ± 0.0 | 8.1 ± 0.0 |" in page
     assert "At 1 shape convexity is 4.0 ± 0.0 points from scratch" in page
-    assert "At 10 shapes convexity is 0.5 ± 0.0 points from k-means on coordinates" in page
-    assert page.count("intervals apart") == 4
-    assert "9.5 to 10.5 a shape, purity 0.90 to 0.90; pieces of k-means: 0.70 to 0.70" in page
+    assert "At 10 shapes convexity is 0.5 ± 0.0 points from k-means, 8 pieces" in page
+    assert "At 10 shapes convexity is 0.3 ± 0.0 points from k-means, 20 pieces" in page
+    assert page.count("intervals apart") == 6
+    text = " ".join(page.split())
+    assert "V-HACD (voxels 50,000, depth 10, merge 0.01): 9.5 to 10.5 a shape" in text
+    assert "purity 0.90 to 0.90" in text
+    assert "8 a shape (purity 0.70 to 0.70) and 20 (0.80 to 0.80)" in text
     assert "seeds" not in page
 
 
@@ -167,7 +171,7 @@ def test_seeds_of_pretraining_are_averaged_in_each_draw(
     assert "each the mean over 2 seeds of" in " ".join(page.split())
     assert "| 1 | convexity | 91.3 ± 0.4 | 81.3 ± 0.4 |" in page
     assert "convexity: 65.3, 67.3 at 1; 6.5, 6.7 at 10" in page
-    assert "k-means on coordinates: 60.3, 60.3 at 1; 6.0, 6.0 at 10" in page
+    assert "k-means, 8 pieces: 60.3, 60.3 at 1; 6.0, 6.0 at 10" in page
 
 
 def test_categories_of_parts_are_projects(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -181,6 +185,7 @@ def test_categories_of_parts_are_projects(tmp_path: Path, monkeypatch: pytest.Mo
 @pytest.mark.parametrize(
     ("changed", "again"),
     [
+        ("PIECES", ["label convex", "pretrain convex_0", "transfer convex_0 parts"]),
         ("RUN", ["pretrain convex_0", "transfer convex_0 parts"]),
         ("TASK", ["transfer convex_0 parts", "control shape scratch parts"]),
     ],
