@@ -75,8 +75,9 @@ def pairwise(
     of different pieces, taken at random, with what their similarity exceeds the margin by.
     """
     with torch.autocast(found.device.type, enabled=False):
-        found, known = unit(found), piece >= 0
+        found = unit(found)
         lies = F.one_hot(piece.long() + 1)[:, :, 1:].to(found.dtype)  # (B, Q, K): on which piece
+        known = lies.sum(2)
         sizes = lies.sum(1)
         points, squares = sizes.sum(1), sizes.square().sum(1)
         same, other = squares - points, points.square() - squares  # pairs of each cloud, (B,)
@@ -84,9 +85,13 @@ def pairwise(
         # with itself is 1.
         near = (lies.transpose(1, 2) @ found).square().sum((1, 2)) - points
         far = (known[:, :, None] * found).sum(1).square().sum(1) - points - near
-        apart = (piece[:, :, None] != piece[:, None]) & known[:, :, None] & known[:, None]
-        negative = apart & (draw < (same / other.clamp_min(1))[:, None, None])
-        excess = (found @ found.transpose(1, 2) - margin).clamp_min(0).mul(negative)
+        # Numbers for bools, which are slow to make and to multiply by on a CPU.
+        negative = torch.lt(
+            draw, (same / other.clamp_min(1))[:, None, None], out=torch.empty_like(draw)
+        )
+        both = known[:, :, None] * known[:, None]
+        negative *= torch.baddbmm(both, lies, lies.transpose(1, 2), alpha=-1)
+        excess = (found @ found.transpose(1, 2) - margin).relu_().mul(negative)
         loss = same.sum() - near.sum() + excess.sum()
         loss = loss / (same.sum() + negative.sum()).clamp_min(1)
         near, far = near.sum() / same.sum().clamp_min(1), far.sum() / other.sum().clamp_min(1)
