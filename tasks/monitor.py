@@ -3,6 +3,7 @@
 Shapes: B items of a fixed batch, D feature width.
 """
 
+import math
 import time
 from collections.abc import Mapping
 from typing import Any
@@ -43,6 +44,16 @@ def health(encoder: Encoder, probe: Tensor) -> dict[str, float]:
     features = torch.cat([encoder(p).float().cpu() for p in torch.split(probe, PART)])  # (B, D)
     encoder.train(was)
     return {"feature_spread": spread(features), "effective_rank": effective_rank(features)}
+
+
+def spacing(items: int, probe: int, steps: int, point: int) -> int:
+    """Steps between two looks at the probe's health, a multiple of `point`.
+
+    All looks see at most a fifth of the items that training does, so they take a few per cent of
+    its time (an item costs them about a third); at least five of them, and every fifth point.
+    """
+    looks = max(5.0, 0.2 * items / probe)
+    return point * max(5, math.ceil(steps / looks / point))
 
 
 def diagnose(found: dict[str, float], fraction: float) -> str | None:

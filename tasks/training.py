@@ -30,7 +30,7 @@ from modalities.common.optim import optimizer, rate
 from tasks import memory
 from tasks.batches import Order, ahead, loader, mixed, seed_torch
 from tasks.checkpoints import Checkpoints
-from tasks.monitor import Clock, Silence, diagnose, health
+from tasks.monitor import Clock, Silence, diagnose, health, spacing
 
 Row = dict[str, float]  # one point of every curve
 
@@ -116,12 +116,12 @@ class Loop:
         self.window: list[Row] = []  # looked at, not in a row of the history yet
         self.history: list[Row] = []
         self.health: dict[str, float] = {}
-        self.clock = Clock(self.tell)
-        self.saved, self.cost = time.monotonic(), 0.0
+        self.clock, self.saved, self.cost = Clock(self.tell), time.monotonic(), 0.0
         # A hundred points a curve, at steps at which the losses are looked at anyway.
         points = max(1, self.steps // 100)
         self.look = min(LOOK, points)
         self.point = points - points % self.look
+        self.probed = spacing(self.steps * plan.batch_size, len(probe), self.steps, self.point)
 
     def _check(self, found: int) -> None:
         size = self.plan.batch_size
@@ -185,7 +185,7 @@ class Loop:
         self.window += self._losses()
         speed = self.clock.text()  # a row may start the clock anew
         if self.step % self.point == 0 or last:
-            self._add_row(healthy=self.step % (5 * self.point) == 0 or last)
+            self._add_row(healthy=self.step % self.probed == 0 or last)
         text = "".join(f"  {name} {value:.2f}" for name, value in self.health.items())
         loss = self.window[-1]["loss"] if self.window else self.history[-1]["loss"]
         self.tell.progress(

@@ -18,7 +18,7 @@ from modalities.common import optim
 from tasks.batches import Order, ahead, loader
 from tasks.checkpoints import Checkpoints
 from tasks.exact import exactly
-from tasks.monitor import Clock, Silence, diagnose, effective_rank, spread
+from tasks.monitor import Clock, Silence, diagnose, effective_rank, spacing, spread
 from tasks.pretrain import pretrain
 from tasks.training import Plan, train
 
@@ -147,6 +147,22 @@ def test_a_loss_that_is_not_a_number_is_named_and_never_saved(tmp_path: Path) ->
     assert found is not None
     assert found[0] == 6
     assert all(v.isfinite().all() for v in found[1]["objective"].values())
+
+
+@pytest.mark.parametrize(
+    ("items", "probe", "steps", "point", "every"),
+    [
+        (20 * 8, 8, 20, 1, 5),  # a short run: every fifth point
+        (297 * 16, 150, 297, 2, 48),  # 150 shapes: six looks
+        (2_300 * 64, 512, 2_300, 20, 100),  # thousands of pictures: every fifth point
+        (40 * 8, 64, 40, 1, 8),  # five looks at the least
+    ],
+)
+def test_looks_at_the_probe_cost_little(
+    items: int, probe: int, steps: int, point: int, every: int
+) -> None:
+    assert spacing(items, probe, steps, point) == every
+    assert steps // every >= 4
 
 
 def test_collapse_is_named_while_it_happens(tmp_path: Path) -> None:
