@@ -20,6 +20,7 @@ from modalities.common.sheet import Cell, sheets
 from tasks.params import Params
 from tasks.report import words
 from tasks.sections import TaughtSection
+from tasks.stage import cost_file
 
 CAPTION = "Four turns of a picture, & what the run believes."
 
@@ -125,7 +126,7 @@ def test_free_labels_have_a_section(folder: Path) -> None:
     for said in ("parts convex", "most 12", "items 1,500", "purity 0.8125", "Largest parts",
                  "Learnt from by pieces", "A turning shape"):  # fmt: skip
         assert said in page.text
-    assert "f0" not in page.text
+    assert "f0" not in page.text and "seconds a shape" not in page.text, "it ran elsewhere"
     (picture,) = images(page, "Largest parts")
     assert picture.size == (960, 300)
     assert "media-src data:" in page.source
@@ -135,6 +136,11 @@ def test_free_labels_have_a_section(folder: Path) -> None:
         "labels/parts/more.html",
     }
     assert known <= set(inputs["files"])
+    cost = {"stage": "label-shape@parts", "seconds": 330.0, "peak_mb": 80.0}
+    world.write_json(folder / cost_file("label-shape@parts"), cost)
+    page, _, again = draw(params)
+    assert "seconds a shape 0.22" in page.text
+    assert again["files"] == inputs["files"], "what it cost is no input"
 
 
 def test_results_may_be_drawn(folder: Path) -> None:

@@ -13,7 +13,7 @@ from markupsafe import Markup
 from tasks.channel import Channel
 from tasks.params import Params
 from tasks.report import drawn, learnt, pictures, results, table, words
-from tasks.report.facts import SPLITS, Data, Facts
+from tasks.report.facts import SPLITS, Data, Facts, Free
 from tasks.report.verdict import Verdict, verdict
 
 HERE = Path(__file__).parent
@@ -81,12 +81,19 @@ def _free(facts: Facts) -> list[tuple[str, list[dict[str, Any]]]]:
     found = [
         {"modality": free.modality, "name": free.name, "labeler": free.labeler, "runs": free.runs,
          "numbers": [(key.replace("_", " "), words.plain(value))
-                     for key, value in {**free.options, **free.metrics}.items()
+                     for key, value in {**free.options, **free.metrics, **_pace(facts, free)}.items()
                      if key != "fingerprint" and value is not None],
          "drawn": drawn.view(free.drawn, LABELS)}
         for free in facts.free
     ]  # fmt: skip
     return [(words.modality(m), list(those)) for m, those in groupby(found, _modality)]
+
+
+def _pace(facts: Facts, free: Free) -> dict[str, float]:
+    """What the tool took for an item, with all cores that it had; nothing if it ran elsewhere."""
+    stage, items = f"label-{free.modality}@{free.name}", free.metrics.get("items")
+    (took,) = {each["seconds"] for each in facts.stages if each["stage"] == stage} or {None}
+    return {f"seconds a {words.noun(free.modality)}": took / items} if took and items else {}
 
 
 def _labelled(facts: Facts) -> bool:
