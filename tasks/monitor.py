@@ -49,8 +49,8 @@ def health(encoder: Encoder, probe: Tensor) -> dict[str, float]:
 def spacing(items: int, probe: int, steps: int, point: int) -> int:
     """Steps between two looks at the probe's health, a multiple of `point`.
 
-    All looks see at most a fifth of the items that training does, so they take a few per cent of
-    its time (an item costs them about a third); at least five of them, and every fifth point.
+    All looks see a fifth of the items that training does, so they take a few per cent of its time
+    (an item costs them about a third), or there are about five; at most one in five points.
     """
     looks = max(5.0, 0.2 * items / probe)
     return point * max(5, math.ceil(steps / looks / point))

@@ -47,6 +47,12 @@ def test_the_lowest_are_those_of_a_sort(length: int, count: int) -> None:
     assert torch.equal(square.gather(-1, which), values)
 
 
+def test_the_lowest_are_found_on_other_devices() -> None:
+    values, which = lowest(torch.zeros(2, 5, 300, device="meta"), 16)
+    assert values.shape == which.shape == (2, 5, 16)
+    assert which.device.type == "meta"
+
+
 @pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
 def test_the_greatest_share_their_gradient(dtype: torch.dtype) -> None:
     generator = torch.Generator().manual_seed(4)

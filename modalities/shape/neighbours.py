@@ -88,7 +88,7 @@ def lowest(square: Tensor, count: int) -> tuple[Tensor, Tensor]:
     vector instructions, from short rows of whole numbers. So a number's bits, which have its order,
     are put before those of its place, and of each SPAN numbers the lowest go on.
     """
-    if square.is_cuda:
+    if square.device.type != "cpu":
         values, which = square.topk(count, dim=-1, largest=False)
         return values, which
     bits = square.view(torch.int32).long().bitwise_left_shift_(32)
@@ -138,7 +138,7 @@ def interpolate(place: Tensor, centres: Tensor, feature: Tensor) -> Tensor:
 class Greatest(torch.autograd.Function):
     """(B, S, K, C) -> (B, S, C), `amax(2)`: places that are equally great share the gradient.
 
-    The backward pass of `amax` on a CPU is slow, for its mask of bools: a fifth of a training step.
+    Here the mask is of numbers: of bools, as `amax` has it, the backward pass on a CPU is slow.
     """
 
     @staticmethod

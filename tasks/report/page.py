@@ -92,7 +92,7 @@ def _free(facts: Facts) -> list[tuple[str, list[dict[str, Any]]]]:
 def _pace(facts: Facts, free: Free) -> dict[str, float]:
     """What the tool took for an item, with all cores that it had; nothing if it ran elsewhere."""
     stage, items = f"label-{free.modality}@{free.name}", free.metrics.get("items")
-    (took,) = {each["seconds"] for each in facts.stages if each["stage"] == stage} or {None}
+    took = next((each["seconds"] for each in facts.stages if each["stage"] == stage), None)
     return {f"seconds a {words.noun(free.modality)}": took / items} if took and items else {}
 
 

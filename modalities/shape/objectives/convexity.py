@@ -85,7 +85,7 @@ def pairwise(
         # with itself is 1.
         near = (lies.transpose(1, 2) @ found).square().sum((1, 2)) - points
         far = (known[:, :, None] * found).sum(1).square().sum(1) - points - near
-        # Numbers for bools, which are slow to make and to multiply by on a CPU.
+        # Numbers in place of bools, which are slow to make and to multiply by on a CPU.
         negative = torch.lt(
             draw, (same / other.clamp_min(1))[:, None, None], out=torch.empty_like(draw)
         )
