@@ -10,7 +10,6 @@ from tasks.measures import is_fraction
 
 SUMMARY = Path("report/summary.json")
 PAGE = Path("report/index.html")
-CONTROLS = ("scratch", "random", "majority", "histogram", "pixels")
 
 Row = dict[str, Any]
 
@@ -83,14 +82,15 @@ def _table(rows: list[Row]) -> Table:
         table.add_column(budget, justify="right", no_wrap=True)
     better = max if rows[0]["higher_is_better"] else min
     top = {b: better(r["mean"] for r in rows if str(r["budget"]) == b) for b in budgets}
-    found = sorted(lines(rows).items(), key=lambda item: item[0][1] in CONTROLS)
+    controls = {r["run"] for r in rows if r["objective"] is None}
+    found = sorted(lines(rows).items(), key=lambda item: item[0][1] in controls)
     for (_, run, protocol), by_budget in found:
         cells = []
         for budget in budgets:
             row = by_budget.get(budget)
             text = _cell(row)
             cells.append(f"[bold]{text}[/]" if row and row["mean"] == top[budget] else text)
-        style = "dim" if run in CONTROLS else None
+        style = "dim" if run in controls else None
         table.add_row(run, "" if protocol == run else protocol, *cells, style=style)
     return table
 

@@ -180,7 +180,9 @@ class Image(Section):
 
     size: Annotated[int, Ge(8), Le(1024)] = 32
     runs: dict[str, Run] = {}
-    controls: list[Literal["scratch", "random", "majority", "histogram", "pixels"]] = []
+    controls: list[
+        Literal["scratch", "supervised", "random", "majority", "histogram", "pixels"]
+    ] = []
     checkpoints: dict[str, Checkpoint] = {}
 
     @property

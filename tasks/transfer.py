@@ -7,7 +7,9 @@ Writes `metrics.json` (rows: one per protocol and budget, with the value of ever
 import importlib
 import json
 from collections.abc import Callable
+from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -66,11 +68,12 @@ def transfer(params: Params, tell: Channel, run: str, task: str) -> None:
 def control(params: Params, tell: Channel, modality: str, control: str, task: str) -> None:
     """Measure a control: `results/MODALITY-CONTROL/TASK/`."""
     made = _task(params, modality, task)
+    what = What(modality, control, None, task)
     folder = Path("results") / f"{modality}-{control}" / task
-    free = _joint(params, modality) if control == "joint" else NONE
-    _stage(
-        params, tell, What(modality, control, None, task), How(made, control, None, free), folder
-    )
+    how = How(made, control, None, _joint(params, modality) if control == "joint" else NONE)
+    if control == "supervised":
+        how = replace(how, start="pretrained", encoder=told_all(params, tell, modality, made))
+    _stage(params, tell, what, how, folder)
 
 
 def pretrained(run: str) -> "Callable[[], Encoder]":
@@ -88,6 +91,32 @@ def pretrained(run: str) -> "Callable[[], Encoder]":
         return encoder
 
     return make
+
+
+def told_all(params: Params, tell: Channel, modality: str, made: Any) -> "Callable[[], Encoder]":
+    """Copies of an encoder that is trained with all labels when the first is asked for."""
+
+    @cache
+    def encoder() -> "Encoder":
+        import torch
+
+        from modalities.common.frozen import Setting
+        from modalities.common.supervised import supervised
+        from tasks.dataset import load
+
+        package = importlib.import_module(f"modalities.{modality}")
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+        found, score = supervised(
+            lambda: package.build_encoder(made.encoder, **made.encoder_options),
+            load(Path("data") / modality),
+            Setting(package.prepare, package.augment, params.training.precision, device),
+            seed=params.training.seed,
+        )
+        if score is not None:
+            tell.log(f"trained with all labels: accuracy {score:.3f} on validation")
+        return found
+
+    return lambda: deepcopy(encoder())
 
 
 def _config(folder: Path) -> dict[str, Any]:

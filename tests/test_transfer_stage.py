@@ -24,7 +24,7 @@ image:
   labels: raw
   size: 16
   runs: {one: {objective: rotation, encoder_options: {widths: [8, 16]}}}
-  controls: [scratch, random, majority, histogram, pixels]
+  controls: [scratch, supervised, random, majority, histogram, pixels]
   tasks:
     classification: {budgets: [1, 3, 50, all], draws: 2, epochs: 1, min_steps: 2, max_steps: 3,
       batch_size: 8, evaluations: 1, encoder_options: {widths: [8, 16]}}

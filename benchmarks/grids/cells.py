@@ -10,7 +10,7 @@ import hashlib
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -107,33 +107,23 @@ def _train(cell: Cell) -> tuple[Any, dict[str, float]]:
 
 
 def _supervised(cell: Cell) -> tuple[Any, dict[str, float]]:
-    """An encoder trained with all labels, its learning rate and length chosen on validation."""
+    """An encoder trained with all labels, its length chosen on validation."""
     import torch
 
-    from modalities.common.finetune import FineTuning, Recipe
     from modalities.common.frozen import Setting
-    from modalities.common.problem import Told, problem
+    from modalities.common.supervised import RECIPE, supervised
     from modalities.image import augment, build_encoder, prepare
     from tasks import dataset
 
     torch.set_num_threads(1)
-    made: list[Any] = []  # the last one is the one that validation chose
-
-    def make() -> Any:
-        made.append(build_encoder("small"))
-        return made[-1]
-
-    whole = problem(dataset.load(worlds.data(cell.world)))
-    size = cell.run["batch_size"]
-    steps = cell.run["epochs"] * len(whole.train) // size
-    recipe = Recipe(
-        learning_rates=[0.015], epochs=10_000, min_steps=steps, max_steps=steps, batch_size=size,
-        weight_decay=0.01, smoothing=0.1, evaluations=6, patience=3,
+    recipe = replace(
+        RECIPE, epochs=cell.run["epochs"], batch_size=cell.run["batch_size"], min_steps=1
+    )
+    encoder, score = supervised(
+        lambda: build_encoder("small"), dataset.load(worlds.data(cell.world)),
+        Setting(prepare, augment, "bf16", "cpu"), seed=cell.seed, recipe=recipe,
     )  # fmt: skip
-    told = Told(whole.train, whole.val, len(whole.known), "all", 0, cell.seed)
-    setting = Setting(prepare, augment, "bf16", "cpu")
-    fitted = FineTuning(make, recipe, setting, None).fit(told, lambda _: None)
-    return made[-1], {"validation": fitted.score or 0.0}
+    return encoder, {"validation": score or 0.0}
 
 
 def maker(cell: Cell) -> Callable[[], Any]:

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from typing import Any, Protocol
 
 from benchmarks.grids.cells import Rows, pretrained
 from benchmarks.grids.plans import Line
@@ -97,7 +97,19 @@ def claims(found: Mapping[str, float], told: Sequence[tuple[str, str, str]]) -> 
     return "\n".join(lines)
 
 
-def bars(name: str, lines: Sequence[Line], budgets: Sequence[int] = (5, 50)) -> str:
+class Bar(Protocol):
+    """What a bar is drawn of: pretrained, or a control."""
+
+    @property
+    def name(self) -> str: ...
+
+    @property
+    def learnt(self) -> bool: ...
+
+    def rows(self) -> Sequence[Rows]: ...
+
+
+def bars(name: str, lines: Sequence[Bar], budgets: Sequence[int] = (5, 50)) -> str:
     """A figure of the protocols that validation prefers; the Markdown that shows it."""
     plt = plot()
     figure, axes = plt.subplots(
@@ -108,7 +120,7 @@ def bars(name: str, lines: Sequence[Line], budgets: Sequence[int] = (5, 50)) -> 
         for at, line in enumerate(lines):
             _, found = best(line.rows(), budget)
             flat = [100 * value for each in found for value in each]
-            axis.barh(at, math.fsum(flat) / len(flat), color="C0" if line.cells[0].run else "0.7")
+            axis.barh(at, math.fsum(flat) / len(flat), color="C0" if line.learnt else "0.7")
             axis.plot(flat, [at] * len(flat), "k.", markersize=3)
         axis.set(title=f"{budget} labels per class", xlabel="accuracy, %")
     axes[0].set_yticks(range(len(lines)), [line.name for line in lines])

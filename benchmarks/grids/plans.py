@@ -29,6 +29,11 @@ class Line:
     world: str = "plain"  # where it is measured
     coarse: bool = False  # measured on families in place of categories
 
+    @property
+    def learnt(self) -> bool:
+        """Whether it is pretrained: not a control."""
+        return bool(self.cells[0].run)
+
     def rows(self) -> list[Rows]:
         """What is reached, by seed; computes what is not kept."""
         return [measured(c, self.tasks, world=self.world, coarse=self.coarse) for c in self.cells]

@@ -1,7 +1,7 @@
 """What each grid's section of docs/RESULTS.md says. Numbers and verdicts are computed."""
 
 import textwrap
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 
 from benchmarks.grids import page, plans
 from benchmarks.grids.cells import OWN, TUNED, Cell
@@ -71,6 +71,23 @@ def best_of(lines: Sequence[Line], budget: int) -> dict[str, float]:
     return {line.name: page.mean(page.best(line.rows(), budget)[1]) for line in lines}
 
 
+def orderings(found: Mapping[str, float], methods: Iterable[str]) -> str:
+    """What the lecture says of classification, beside what is found."""
+    others = [name for name in PRETEXT if name != "rotation" and name in found]
+    known = [name for name in methods if name in found]
+    told = [
+        ("rotation is the best of the pretext tasks", "rotation",
+         max(others, key=found.__getitem__, default="the others")),
+        ("jigsaw is above context", "jigsaw", "context"),
+        ("jigsaw is above colorization", "jigsaw", "colorization"),
+        ("supervised is above all", "supervised",
+         max(known, key=found.__getitem__, default="the methods")),
+        ("MoCo v2 is above v1", "moco_v2", "moco_v1"),
+        ("MoCo v2 is above SimCLR at a small batch", "moco_v2", "simclr"),
+    ]  # fmt: skip
+    return page.claims(found, told)
+
+
 def transfer(lines: Sequence[Line]) -> str:
     shown = [line for line in lines if "seeds" not in line.name]
     head = ["", "best, 5 per class", "best, 50 per class", "linear, 50", "fine-tuned, 50", "CPU s"]
@@ -87,22 +104,9 @@ def transfer(lines: Sequence[Line]) -> str:
         ["", "5 per class", "50 per class"],
         [[line.name, *(page.spread(line.rows(), b) for b in (5, 50))] for line in several],
     )
-    found = best_of(shown, 50)
-    others = [name for name in PRETEXT if name != "rotation" and name in found]
-    methods = [name for name in plans.lecture() if name in found]
-    told = [
-        ("rotation is the best of the pretext tasks", "rotation",
-         max(others, key=found.__getitem__, default="the others")),
-        ("jigsaw is above context", "jigsaw", "context"),
-        ("jigsaw is above colorization", "jigsaw", "colorization"),
-        ("supervised is above all", "supervised",
-         max(methods, key=found.__getitem__, default="the methods")),
-        ("MoCo v2 is above v1", "moco_v2", "moco_v1"),
-        ("MoCo v2 is above SimCLR at a small batch", "moco_v2", "simclr"),
-    ]  # fmt: skip
     return TRANSFER.format(
         setting=textwrap.fill(SETTING, 100), table=page.table(head, body), luck=luck,
-        figure=page.bars("transfer", shown), claims=page.claims(found, told),
+        figure=page.bars("transfer", shown), claims=orderings(best_of(shown, 50), plans.lecture()),
     )  # fmt: skip
 
 
@@ -121,21 +125,25 @@ ORDER = (  # what the lecture says: claim, column, higher, lower
 COLUMNS = ("AP", "AP50", "mIoU")
 
 
+def dense_orderings(means: Mapping[str, Mapping[str, float]]) -> str:
+    """The same of detection and segmentation; `means` by metric and method."""
+    said = []
+    for text, column, higher, lower in ORDER:
+        of = means[column]
+        others = [name for name in PRETEXT if name != "rotation" and name in of]
+        below = lower or max(others, key=of.__getitem__, default="the others")
+        said.append(page.claims(of, [(text, higher, below)]))
+    return "\n".join(said)
+
+
 def dense(lines: Sequence[Line]) -> str:
     found = {ln.name: {c: page.metric(ln.rows(), c) for c in COLUMNS} for ln in lines}
     body = [[name, *(page.number(of[c]) for c in COLUMNS)] for name, of in found.items()]
     means = {c: {name: page.mean(of[c]) for name, of in found.items()} for c in COLUMNS}
-    others = [name for name in PRETEXT if name != "rotation" and name in found]
-    said = []
-    for text, column, higher, lower in ORDER:
-        of = means[column]
-        below = lower or max(others, key=of.__getitem__, default="the others")
-        said.append(page.claims(of, [(text, higher, below)]))
     head = ["", "detection, AP", "detection, AP at .5", "segmentation, mIoU"]
-    orderings = "\n".join(said)
     return (
         f"\n## Every method of the lecture: detection and segmentation\n\n{told('dense', DENSE)}"
-        f"\n\n{page.table(head, body)}\n\nThe lecture's orderings:\n\n{orderings}\n"
+        f"\n\n{page.table(head, body)}\n\nThe lecture's orderings:\n\n{dense_orderings(means)}\n"
     )
 
 

@@ -116,6 +116,15 @@ class FineTuning(Method):
         return float(self.recipe.steps(items) * self.recipe.batch(items))
 
     def fit(self, told: Told, note: Callable[[float], None]) -> Fitted:
+        model, trial, rate = self.trained(told, note)
+        return Fitted(
+            lambda pick: self.setting.outputs(model, pick).argmax(1),
+            trial.score,
+            {"learning_rate": rate, "steps": trial.step},
+        )
+
+    def trained(self, told: Told, note: Callable[[float], None]) -> tuple[Classifier, Trial, float]:
+        """The model that validation chose, with its checkpoint and learning rate."""
         start = self.probe.probe(told)[0] if self.probe else None
         ready = self.setting.ready
         told = replace(told, train=ready(told.train), val=ready(told.val))
@@ -133,15 +142,13 @@ class FineTuning(Method):
         trial = trials[chosen]
         model = self._model(told, start)
         model.load_state_dict(trial.weights)
-        return Fitted(
-            lambda pick: self.setting.outputs(model, pick).argmax(1),
-            trial.score,
-            {"learning_rate": rates[chosen], "steps": trial.step},
-        )
+        return model, trial, rates[chosen]
 
-    def _model(self, told: Told, start: Linear | None) -> nn.Module:
+    def _model(self, told: Told, start: Linear | None) -> Classifier:
         torch.manual_seed(seed_of(told.seed, "weights"))  # random weights, dropout
-        return self.setting.put(Classifier(self.make(), told.classes, start))
+        model = Classifier(self.make(), told.classes, start)
+        self.setting.put(model)
+        return model
 
     def _train(self, told: Told, rate: float, start: Linear | None) -> Trial:
         recipe, train = self.recipe, told.train

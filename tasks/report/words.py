@@ -8,6 +8,7 @@ PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": 
              "frozen": "a head on frozen maps", "joint": "fine-tuned, free labels beside"}  # fmt: skip
 CONTROLS = {
     "scratch": "training from scratch",
+    "supervised": "pretrained with all labels",
     "random": "random frozen features",
     "majority": "the majority class",
     "histogram": "a colour histogram",
