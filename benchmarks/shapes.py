@@ -7,7 +7,7 @@ are those of the processor but where two processes are compared with one.
 
 import tempfile
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from statistics import median
 from typing import Any
@@ -18,9 +18,8 @@ import trimesh
 from joblib import Parallel, delayed
 from scipy.spatial import cKDTree
 
+from benchmarks import steps
 from benchmarks.machine import machine
-from modalities.base import Randomness
-from modalities.common.optim import optimizer
 from modalities.shape.encoder import build
 from modalities.shape.labelers.convex_decomposition import ConvexDecomposition
 from modalities.shape.meshes import Mesh
@@ -28,12 +27,10 @@ from modalities.shape.neighbours import nearest
 from modalities.shape.objectives.convexity import Convexity
 from modalities.shape.readers import read, scattered
 from modalities.shape.views import prepare
-from tasks.checkpoints import Checkpoints
-from tasks.monitor import Silence
 from tasks.playroom.shape import Job, kinds
 from tasks.playroom.shape import build as make
 from tasks.sections import PlayroomShape
-from tasks.training import Loop, Plan
+from tasks.training import Plan
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "V-HACD, 50,000 voxels, depth 10 (the labeler's default)": {},
@@ -109,54 +106,23 @@ def timed(body: Callable[[], object], times: int) -> float:
 def training(times: int, **options: Any) -> str:
     """Our loop, from a memory map to the checkpoint, and the step alone, in turn."""
     torch.manual_seed(0)
-    with tempfile.TemporaryDirectory() as name:
-        items = np.random.default_rng(0).normal(0, 0.4, (30 * BATCH, 1024, 7)).astype(np.float32)
-        np.save(Path(name) / "items.npy", items)
-        bare = alone(torch.from_numpy(items[:BATCH]), Convexity(build("small", **options)))
-        ours = looped(Path(name), Convexity(build("small", **options)))
-        taken = []
-        for _ in range(times + 2):  # the first ones do not count
-            started = time.process_time()
-            next(bare)
-            between = time.process_time()
-            next(ours)
-            taken.append((between - started, time.process_time() - between))
-    step, loop = (median(each) for each in zip(*taken[2:], strict=True))
+    rng = np.random.default_rng(0)
+    items = rng.normal(0, 0.4, (30 * BATCH, 1024, 7)).astype(np.float32)
+    pieces = rng.integers(0, 8, items.shape[:2], dtype=np.int16)
+    few = {"items": torch.from_numpy(items[:BATCH]),
+           "free_label": torch.from_numpy(pieces[:BATCH])}  # fmt: skip
+    plan = Plan(epochs=1000, batch_size=BATCH, precision="bf16")
+    probe = prepare(torch.from_numpy(items[:64]))
+    bare = steps.alone(Convexity(build("small", **options)), few)
+    ours = steps.looped(
+        Convexity(build("small", **options)), items, probe, plan, {"free_label": pieces}
+    )
+    step, loop = steps.in_turn(bare, ours, times)
     return (
         f"Convexity, {BATCH} clouds of {POINTS} points: {BATCH / loop:.0f} clouds/s in our loop "
         f"(reading, views, step, curves, checkpoints), {step / loop:.2f} of the bare step on views "
         "in memory (aim 0.9)."
     )
-
-
-def alone(items: torch.Tensor, objective: Convexity) -> Iterator[None]:
-    """Forward, backward and update on views that are there, for ever."""
-    adam = optimizer("adamw", objective.parameters(), 1e-3, 1e-4)
-    rng = Randomness(torch.Generator().manual_seed(0), total=BATCH)
-    pieces = torch.randint(8, items.shape[:2], dtype=torch.int16)
-    views = objective.views({"items": items, "free_label": pieces}, rng)
-    while True:
-        with torch.autocast("cpu", torch.bfloat16):
-            loss = objective(views).loss
-        loss.backward()
-        adam.step()
-        adam.zero_grad()
-        yield
-
-
-def looped(folder: Path, objective: Convexity) -> Iterator[None]:
-    """The steps of `python -m tasks pretrain`, for ever."""
-    items = np.load(folder / "items.npy", mmap_mode="r")
-    pieces = np.random.default_rng(1).integers(0, 8, items.shape[:2], dtype=np.int16)
-    plan = Plan(epochs=1000, batch_size=BATCH, precision="bf16")
-    loop = Loop(objective, items, plan, Silence(), prepare(torch.from_numpy(items[:64].copy())))
-    loop.free = {"free_label": pieces}
-    checkpoints = Checkpoints("bench", "bench", folder)
-    for batch in loop.batches(workers=0):
-        loop.forward(batch)
-        if loop.settled():
-            loop.checkpoint(checkpoints, None)
-        yield
 
 
 def libraries(path: Path, times: int) -> list[str]:

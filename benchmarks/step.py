@@ -8,14 +8,14 @@ DataLoader with two workers, its head and loss.
 
 import json
 import sys
-import tempfile
 import time
 import warnings
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
+
+from benchmarks import steps
 
 warnings.filterwarnings("ignore")
 
@@ -34,7 +34,6 @@ DEFAULT = {
     "lightly_workers": 2,
 }
 BYTES = 1 << 25  # of all pictures: so many that an epoch is long, as they are in practice
-WARM = 2  # steps that are not counted
 ITEMS = 2048  # pictures at least
 
 
@@ -48,17 +47,17 @@ def pictures(size: int) -> np.ndarray:
     )
 
 
-def rate(steps: Iterator[int], seconds: float) -> tuple[float, float]:
+def rate(made: Iterator[int], seconds: float) -> tuple[float, float]:
     """Pictures per second of an endless training, and the seconds that it took to get going.
 
     Each step yields its number of pictures.
     """
     began = now()
-    for _ in range(WARM):
-        next(steps)
+    for _ in range(steps.WARM):
+        next(made)
     started, done = now(), 0
     while time.perf_counter() - started < seconds:
-        done += next(steps)
+        done += next(made)
     return done / (now() - started), started - began
 
 
@@ -92,34 +91,11 @@ def bare(setting: dict[str, Any]) -> Iterator[int]:
     """The step that any loop must make: its rate is the ceiling."""
     import torch
 
-    from modalities.base import Randomness
-    from modalities.common.optim import optimizer
-    from tasks import memory
-
-    memory.keep()
-
-    layout = torch.channels_last if setting["channels_last"] else torch.contiguous_format
-    where, size = device(), setting["batch"]
-    objective = objective_of(setting)
-    objective.begin(size)
-    objective.to(where, memory_format=layout)
-    items = torch.from_numpy(pictures(setting["size"])[:size]).to(where)
-    rng = Randomness(torch.Generator().manual_seed(0), total=size, device=where)
-    index = torch.arange(size, device=where)
-    views = {
-        k: v.contiguous(memory_format=layout) if v.ndim == 4 else v
-        for k, v in objective.views({"items": items, "index": index}, rng).items()
-    }
-    adam = optimizer("adamw", objective.parameters(), 1e-3, 1e-4)
-    model = torch.compile(objective) if setting["compile"] else objective
-    low = setting["precision"] == "bf16"
-    while True:
-        with torch.autocast(where, torch.bfloat16, enabled=low):
-            loss = model(views).loss
-        loss.backward()
-        adam.step()
-        adam.zero_grad()
-        yield setting["batch"]
+    items = torch.from_numpy(pictures(setting["size"])[: setting["batch"]])
+    return steps.alone(
+        objective_of(setting), {"items": items}, precision=setting["precision"], where=device(),
+        channels_last=setting["channels_last"], compiled=setting["compile"],
+    )  # fmt: skip
 
 
 def loop(setting: dict[str, Any]) -> Iterator[int]:
@@ -127,25 +103,12 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
     import torch
 
     from modalities.image import prepare
-    from tasks.checkpoints import Checkpoints
-    from tasks.exact import ask
-    from tasks.monitor import Silence
-    from tasks.training import Loop, Plan
+    from tasks.training import Plan
 
-    ask()
-    with tempfile.TemporaryDirectory() as name:
-        path = Path(name) / "items.npy"
-        np.save(path, pictures(setting["size"]))
-        items = np.load(path, mmap_mode="r")
-        plan = Plan(epochs=10_000, batch_size=setting["batch"], precision=setting["precision"])
-        probe = prepare(torch.from_numpy(np.array(items[:256])))
-        made = Loop(objective_of(setting), items, plan, Silence(), probe)
-        checkpoints = Checkpoints("bench", "bench", Path(name))
-        for batch in made.batches(workers=0):
-            made.forward(batch)
-            if made.settled():
-                made.checkpoint(checkpoints, None)
-            yield setting["batch"]
+    items = pictures(setting["size"])
+    plan = Plan(epochs=10_000, batch_size=setting["batch"], precision=setting["precision"])
+    probe = prepare(torch.from_numpy(items[:256]))
+    return steps.looped(objective_of(setting), items, probe, plan)
 
 
 def lightly(setting: dict[str, Any]) -> Iterator[int]:

@@ -95,7 +95,7 @@ def test_labels_of_sounds_have_rates() -> None:
 
 @pytest.mark.slow
 def test_the_loop_on_sounds_has_a_share() -> None:
-    assert 0 < float(sound.loop(1).rsplit("**", 2)[1]) < 10
+    assert 0 < float(sound.training(2).rsplit("**", 2)[1]) < 10
 
 
 def test_parts_are_pages_and_others_are_refused(

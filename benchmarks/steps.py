@@ -1,0 +1,90 @@
+"""The step that any training loop must make, and ours around it: endless, an item count each time.
+
+`alone` is the ceiling: forward, backward and optimiser on views that are there. `looped` is what
+`python -m tasks pretrain` does: reading from a memory map, views, the step, curves, checkpoints.
+"""
+
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from statistics import median
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from modalities.base import Batch, Objective
+    from tasks.training import Plan
+
+WARM = 2  # steps that are not counted
+
+
+def alone(
+    objective: "Objective", batch: "Batch", *, precision: str = "bf16", where: str = "cpu",
+    channels_last: bool = True, compiled: bool = False,
+) -> Iterator[int]:  # fmt: skip
+    """The same batch again and again, its views made once."""
+    import torch
+
+    from modalities.base import Randomness
+    from modalities.common.optim import optimizer
+    from tasks import memory
+
+    memory.keep()
+    layout = torch.channels_last if channels_last else torch.contiguous_format
+    size = len(batch["items"])
+    objective.begin(size)
+    objective.to(where, memory_format=layout)  # type: ignore[call-overload]
+    rng = Randomness(torch.Generator().manual_seed(0), total=size, device=where)
+    batch = {"index": torch.arange(size), **batch}
+    views = {
+        k: v.contiguous(memory_format=layout) if v.ndim == 4 else v
+        for k, v in objective.views({k: v.to(where) for k, v in batch.items()}, rng).items()
+    }
+    adam = optimizer("adamw", objective.parameters(), 1e-3, 1e-4)
+    model: Any = torch.compile(objective) if compiled else objective
+    while True:
+        with torch.autocast(where, torch.bfloat16, enabled=precision == "bf16"):
+            loss = model(views).loss
+        loss.backward()
+        adam.step()
+        adam.zero_grad()
+        yield size
+
+
+def looped(
+    objective: "Objective", items: np.ndarray, probe: Any, plan: "Plan",
+    free: dict[str, np.ndarray] | None = None,
+) -> Iterator[int]:  # fmt: skip
+    """Our loop over the items, laid on the disk first."""
+    from tasks.checkpoints import Checkpoints
+    from tasks.exact import ask
+    from tasks.monitor import Silence
+    from tasks.training import Loop
+
+    ask()
+    with tempfile.TemporaryDirectory() as name:
+        path = Path(name) / "items.npy"
+        np.save(path, items)
+        made = Loop(objective, np.load(path, mmap_mode="r"), plan, Silence(), probe)
+        made.free = free or {}
+        checkpoints = Checkpoints("bench", "bench", Path(name))
+        for batch in made.batches(workers=0):
+            made.forward(batch)
+            if made.settled():
+                made.checkpoint(checkpoints, None)
+            yield plan.batch_size
+
+
+def in_turn(bare: Iterator[int], loop: Iterator[int], times: int) -> tuple[float, float]:
+    """Processor seconds of a step of each, medians over `times` steps taken in turn."""
+    taken = []
+    for _ in range(times + WARM):
+        started = time.process_time()
+        next(bare)
+        between = time.process_time()
+        next(loop)
+        taken.append((between - started, time.process_time() - between))
+    step, ours = zip(*taken[WARM:], strict=True)
+    return median(step), median(ours)
