@@ -31,8 +31,9 @@ draws; of its protocols each run has the one that validation prefers.
 ### Pictures
 
 Accuracy by labels per class; detection (AP) and segmentation (mIoU) from 50 pictures per class
-whose boxes or masks are told. Training from scratch has three times the steps. *supervised* is
-pretrained with all labels, so it has seen more than its columns say.
+whose boxes or masks are told. Training from scratch has three times the steps; what that means for
+the weak starts is in "Weak starts, fine-tuned as long as random weights are trained". *supervised*
+is pretrained with all labels, so it has seen more than its columns say.
 
 {pictures}
 
@@ -137,7 +138,8 @@ def verdicts(found: Sequence[Start], columns: Sequence[Column]) -> str:
             )
             if names
         ]
-        name = HEADS.get(column[0], f"{column[2]} per class")
+        told = "all labels" if column[2] == "all" else f"{column[2]} per class"
+        name = HEADS.get(column[0], told)
         lines.append(f"- {name}: {'; '.join(said) or 'none'}.")
     return "\n".join(lines)
 

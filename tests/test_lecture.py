@@ -95,6 +95,8 @@ def test_only_differences_beyond_the_intervals_are_verdicts(checkout: Path) -> N
         "- 5 per class: above rotation (+20.0); below context (-20.0).",
         "- detection: above rotation (+20.0); below context (-20.0).",
     ]
+    every = lecture.verdicts(found, [("classification", "accuracy", "all")])
+    assert every.startswith("- all labels: above rotation (+20.0)")
     alone = [each for each in found if each.name in ("jigsaw", "scratch")]
     assert lecture.verdicts(alone, [("classification", "accuracy", 5)]) == "- 5 per class: none."
 
