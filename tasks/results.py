@@ -69,7 +69,8 @@ def read_json(path: Path) -> Any:
 
 
 def read(params: Params) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """All rows (KEYS and `chosen`); all skipped budgets (modality, run, task, budget, reason)."""
+    """All rows (KEYS, `chosen`, `other_encoder`); all skipped budgets (modality, run, task, budget,
+    reason)."""
     rows: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     for place in places(params):
@@ -79,7 +80,8 @@ def read(params: Params) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
             if row.get("mean") is not None:
                 full = {"low": None, "high": None, **row, **head, "objective": place.objective}
                 chosen = row.get("chosen") or {}
-                rows.append({key: full[key] for key in KEYS} | {"chosen": chosen})
+                beside = {"chosen": chosen, "other_encoder": found.get("other_encoder")}
+                rows.append({key: full[key] for key in KEYS} | beside)
         skipped += [{**head, **entry} for entry in found.get("skipped", [])]
     return rows, skipped
 

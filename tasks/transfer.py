@@ -36,6 +36,7 @@ class What:
     run: str  # a control goes by its bare name
     objective: str | None  # None: a control
     task: str
+    other_encoder: str | None = None  # where it is not the controls', so that they do not compare
 
 
 @dataclass(frozen=True)
@@ -54,10 +55,12 @@ def transfer(params: Params, tell: Channel, run: str, task: str) -> None:
     made = _task(params, modality, task)
     config = _config(Path("models") / run)
     of_controls = (made.encoder, dict(made.encoder_options))
+    other = None
     if (config["encoder"], config["encoder_options"]) != of_controls:
-        text = f"{config['encoder']} {config['encoder_options']}"
+        other = config["encoder"]
+        text = f"{other} {config['encoder_options']}"
         tell.warn(f"{run} has the encoder {text}, its controls have {made.encoder}: not comparable")
-    what = What(options.home(modality), run, config["objective"], task)
+    what = What(options.home(modality), run, config["objective"], task, other)
     folder = Path("results") / run / task
     # Its labels are what decided models/RUN, so that the stage need not name them once more.
     joint = "joint" in getattr(made, "protocols", ())
@@ -198,6 +201,7 @@ def write(
         "run": what.run,
         "objective": what.objective,
         "task": what.task,
+        "other_encoder": what.other_encoder,
         "rows": [row_of(row) for row in rows],
         "skipped": [{"budget": each.budget, "reason": each.reason} for each in skipped],
     }

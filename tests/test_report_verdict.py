@@ -40,6 +40,19 @@ def test_intervals_overlap(ours: float, sign: str) -> None:
     assert verdict(rows, 1, 1).tone == "even"
 
 
+def test_a_run_with_another_encoder_is_not_held_against_scratch() -> None:
+    rows = [
+        world.row("mae", 5, 0.9) | {"objective": "mae", "other_encoder": "vit"},
+        world.row("moco_v2", 5, 0.6),
+        world.row("scratch", 5, 0.4),
+    ]
+    assert "moco_v2 (linear probe) reaches 60.0 %" in said(rows)
+    assert verdict(rows, 1, 1).notes == ("mae has another encoder (vit) than the controls.",)
+    alone = [rows[0], rows[2]]
+    assert said(alone).endswith("There is no run from scratch with this encoder to compare with.")
+    assert verdict(alone, 1, 1).tone == "none"
+
+
 def test_one_draw_is_no_proof() -> None:
     rows = [world.row("moco_v2", 5, 0.9, half=None), world.row("scratch", 5, 0.5)]
     assert "one draw cannot say" in said(rows)

@@ -35,12 +35,15 @@ def tables(group: dict[str, Any]) -> dict[str, Any]:
     skipped = [{"budget": entry["budget"]} for entry in group["skipped"]]
     sizes = budgets([*rows, *skipped])
     short, full = [], []
-    for name in dict.fromkeys(row["run"] for row in rows):
+    names = {row["run"]: row["objective"] is None for row in rows}
+    for name in sorted(names, key=names.__getitem__):  # runs, then controls
         mine = [row for row in rows if row["run"] == name]
         picks = [choose(r for r in mine if r["budget"] == size) for size in sizes]
         best = [_is_best(rows, pick) for pick in picks]
         cells = [_cell(p, b, named=True) for p, b in zip(picks, best, strict=True)]
-        short.append(_line(mine[0], words.CONTROLS.get(name, ""), cells))
+        other = mine[0].get("other_encoder")
+        note = f"encoder: {other}" if other else words.CONTROLS.get(name, "")
+        short.append(_line(mine[0], note, cells))
         for key in dict.fromkeys((row["learner"], row["protocol"]) for row in mine):
             kin = [row for row in mine if (row["learner"], row["protocol"]) == key]
             here = [next((r for r in kin if r["budget"] == size), None) for size in sizes]

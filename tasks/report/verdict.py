@@ -79,14 +79,21 @@ def verdict(rows: list[Row], runs: int, items: int, *, labelled: bool = True) ->
     if not trained:
         return _without(rows, runs, items, labelled)
     scratch = [row for row in rows if row["run"] == "scratch"]
+    alike = [row for row in trained if not row.get("other_encoder")]
+    if scratch and not alike:
+        scratch = []
+    others = {row["run"]: row["other_encoder"] for row in trained if row.get("other_encoder")}
+    trained = alike or trained
     shared = set(budgets(trained)) & set(budgets(scratch))
     size = headline_budget([b for b in budgets(trained) if not shared or b in shared])
     run = choose(row for row in trained if row["budget"] == size)
     base = choose(row for row in scratch if row["budget"] == size)
     assert run is not None
-    notes = _notes(rows, run, size)
+    notes = (*_notes(rows, run, size), *_apart_from(others))
     if base is None:
-        alone = (*_reaches(run, size), (". There is no run from scratch to compare with.", ""))
+        like = " with this encoder" if others else ""
+        text = f". There is no run from scratch{like} to compare with."
+        alone = (*_reaches(run, size), (text, ""))
         return Verdict(alone, "none", notes)
     return _compare(run, base, size, notes)
 
@@ -134,6 +141,11 @@ def _compare(run: Row, base: Row, size: int | str, notes: tuple[str, ...]) -> Ve
     return Verdict((*parts, (f": {difference}, but {doubt}", "")), "even", notes)
 
 
+def _apart_from(others: dict[str, str]) -> list[str]:
+    """Runs that the controls say nothing about, because these have another encoder."""
+    return [f"{run} has another encoder ({name}) than the controls." for run, name in others.items()]
+
+
 def _notes(rows: list[Row], run: Row, size: int | str) -> tuple[str, ...]:
     """What keeps the headline honest: cheap controls that do as well, and the lead elsewhere."""
     notes = []
@@ -147,7 +159,8 @@ def _notes(rows: list[Row], run: Row, size: int | str) -> tuple[str, ...]:
             "something was learnt."
         )
     for other in budgets(rows)[-1:]:
-        one = choose(r for r in rows if r["objective"] is not None and r["budget"] == other)
+        alike = [r for r in rows if r["objective"] is not None and not r.get("other_encoder")]
+        one = choose(r for r in alike if r["budget"] == other)
         base = choose(r for r in rows if r["run"] == "scratch" and r["budget"] == other)
         if other != size and one and base:
             difference = words.gain(one["mean"] - base["mean"], one["metric"])
