@@ -5,15 +5,16 @@
 Each category is a Playroom of its own, with hundreds of shapes that nobody cut into parts: what one
 has who collects chairs. A network is pretrained on them with convex pieces, or with k-means on
 coordinates (as many pieces, and fewer), and fine-tuned on 1 or 10 shapes with the same loss beside
-the supervised one; another is trained from scratch. An hour of one core a category, 40 minutes for
-each further seed of pretraining; a GPU is used where there is one, by as many processes as `--jobs`
-says. Finished stages are kept in `.gleaner/parts/`, by their settings and not by the code: delete
-the folder after a change that matters.
+the supervised one, or left as it is, with a head on its features; another is trained from scratch.
+An hour of one core a category, 45 minutes for each further seed of pretraining; a GPU is used where
+there is one, by as many processes as `--jobs` says. Finished stages are kept in `.gleaner/parts/`,
+by their settings and not by the code: delete the folder after a change that matters.
 """
 
 import argparse
 import json
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from benchmarks import pages
@@ -42,6 +43,7 @@ TASK = {
     "learning_rates": [0.01], "scratch_learning_rates": [0.003, 0.01, 0.03],
     "epochs": 1000, "min_steps": 600, "max_steps": 600, "evaluations": 6, "patience": 6,
 }  # fmt: skip
+FROZEN = "frozen"  # a head on frozen features: measured in a folder of its own
 SECTION = """
 ## Parts from few shapes of one category
 
@@ -59,6 +61,13 @@ categories, in each draw. Convex pieces by V-HACD ({settings}):
 {table}
 
 {verdict}
+
+The same starts left as they are, a head trained on their features (`frozen`, 600 steps), beside the
+same training from scratch of all layers:
+
+{frozen}
+
+{frozen_verdict}
 """
 
 
@@ -67,7 +76,7 @@ def run_name(start: str, seed: int) -> str:
     return f"{FREE[start]}_{seed}"
 
 
-def params(category: str, seeds: int) -> dict[str, Any]:
+def params(category: str, seeds: int, protocol: str = "joint") -> dict[str, Any]:
     """params.yaml of a category, as plain values."""
     source = "raw/playroom/shape"
     shape = {
@@ -90,7 +99,7 @@ def params(category: str, seeds: int) -> dict[str, Any]:
                 for seed in range(seeds) for start, labels in FREE.items()
             },
             "controls": ["scratch"],
-            "tasks": {"parts": TASK},
+            "tasks": {"parts": TASK | {"protocols": [protocol]}},
         },
     }  # fmt: skip
 
@@ -108,6 +117,10 @@ def deciding(category: str, stage: str) -> str:
         of["run"] = shape["runs"][f"{labels}_0"] | {"seed": None}
     if action == "transfer":
         of["task"] = {k: v for k, v in TASK.items() if not k.startswith("scratch")}
+    if action == FROZEN:
+        of["run"] = shape["runs"][f"{labels}_0"] | {"seed": None}
+        alone = ("joint", "scratch", "protocols")
+        of["task"] = {k: v for k, v in TASK.items() if not k.startswith(alone)}
     if action == "control":
         of["task"] = TASK
     return json.dumps(of)
@@ -117,11 +130,13 @@ def keep(category: str, *stages: str) -> None:
     """Those of the stages that are not kept, in order."""
     folder = HOME / category
     for stage in stages:
+        action, *names = stage.split()
+        frozen = action == FROZEN
         kept = folder / f"{stage.replace(' ', '-')}.json"
         wanted = deciding(category, stage)
         if kept.exists() and kept.read_text("utf-8") == wanted:
             continue
-        run_stage(folder, *stage.split())
+        run_stage(folder / FROZEN if frozen else folder, "transfer" if frozen else action, *names)
         kept.write_text(wanted, "utf-8")
         print(f"{category}: {stage}", flush=True)
 
@@ -132,22 +147,33 @@ def measure(categories: Sequence[str], seeds: int, jobs: int) -> None:
     from ruamel.yaml import YAML
 
     for category in categories:
-        (HOME / category).mkdir(parents=True, exist_ok=True)
+        aside = HOME / category / FROZEN
+        aside.mkdir(parents=True, exist_ok=True)
         YAML().dump(params(category, seeds), HOME / category / "params.yaml")
+        YAML().dump(params(category, seeds, FROZEN), aside / "params.yaml")
+        for name in ("data", "models", "labels"):
+            if not (aside / name).is_symlink():
+                (aside / name).symlink_to(Path("..") / name)
     Parallel(jobs, prefer="threads")(delayed(keep)(each, *WORLD) for each in categories)
     work: list[tuple[str, ...]] = []
     for seed in range(seeds):
         for category in categories:
             runs = [run_name(start, seed) for start in FREE]
-            work += [(category, f"pretrain {run}", f"transfer {run} parts") for run in runs]
+            work += [
+                (category, f"pretrain {run}", f"transfer {run} parts", f"{FROZEN} {run} parts")
+                for run in runs
+            ]
             if seed == 0:
                 work += [(category, "control shape scratch parts")]
     Parallel(jobs, prefer="threads")(delayed(keep)(*each) for each in work)
 
 
-def values(category: str, start: str, seeds: int) -> dict[int, list[list[float]]]:
-    """Budget -> of each seed of pretraining the mIoU of each draw."""
-    results = HOME / category / "results"
+def values(
+    category: str, start: str, seeds: int, *, frozen: bool = False
+) -> dict[int, list[list[float]]]:
+    """Budget -> of each seed of pretraining the mIoU of each draw; scratch is never frozen."""
+    folder = HOME / category
+    results = (folder / FROZEN if frozen and start != SCRATCH else folder) / "results"
     runs = [f"shape-{SCRATCH}"] if start == SCRATCH else [run_name(start, s) for s in range(seeds)]
     found: dict[int, list[list[float]]] = {budget: [] for budget in BUDGETS}
     for run in runs:
@@ -167,7 +193,10 @@ def told_of(labels: str, category: str) -> dict[str, float]:
 
 def section(categories: Sequence[str], seeds: int) -> str:
     """The section, from what is kept."""
-    found = {start: {c: values(c, start, seeds) for c in categories} for start in STARTS}
+    found, frozen = (
+        {start: {c: values(c, start, seeds, frozen=still) for c in categories} for start in STARTS}
+        for still in (False, True)
+    )
     told = [told_of("convex", each) for each in categories]
     shape = params(categories[0], seeds)["playroom"]["shape"]
     words = [] if list(categories) == list(CATEGORIES) else [*categories]
@@ -183,6 +212,7 @@ def section(categories: Sequence[str], seeds: int) -> str:
         crumbs=between([told_of("crumbs", each)["purity"] for each in categories], 2),
         table=table(found),
         verdict=verdict(found) + ("\n" + luck(found, [*FREE]) if seeds > 1 else ""),
+        frozen=table(frozen), frozen_verdict=verdict(frozen),
     )  # fmt: skip
 
 

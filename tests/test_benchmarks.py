@@ -125,8 +125,10 @@ def fill(home: Path, categories: Sequence[str]) -> None:
     reached = {"convex_0": 0.9, "convex_1": 0.92, "chunks_0": 0.85, "chunks_1": 0.85,
                "crumbs_0": 0.87, "crumbs_1": 0.88, "shape-scratch": 0.86}  # fmt: skip
     for at, category in enumerate(categories):
-        for start, value in reached.items():
-            folder = home / category / "results" / start / "parts"
+        places = [("results", start, value) for start, value in reached.items()]
+        places += [("frozen/results", start, value - 0.2) for start, value in reached.items()]
+        for where, start, value in places:
+            folder = home / category / where / start / "parts"
             folder.mkdir(parents=True)
             draws = [value - 0.1 * at + 0.002 * draw for draw in range(4)]
             rows = [
@@ -153,7 +155,10 @@ def test_parts_of_single_categories_become_a_table(
     assert "At 1 shape convexity is 4.0 ± 0.0 points from scratch" in page
     assert "At 10 shapes convexity is 0.5 ± 0.0 points from k-means, 8 pieces" in page
     assert "At 10 shapes convexity is 0.3 ± 0.0 points from k-means, 20 pieces" in page
-    assert page.count("intervals apart") == 6
+    assert page.count("| 1 | scratch | 86.3 ± 0.4 | 76.3 ± 0.4 | 81.3 ± 0.4 |") == 2
+    assert "| 1 | convexity | 70.3 ± 0.4 | 60.3 ± 0.4 | 65.3 ± 0.4 |" in page
+    assert "At 1 shape convexity is -16.0 ± 0.0 points from scratch" in page
+    assert page.count("intervals apart") == 12
     text = " ".join(page.split())
     assert "V-HACD (voxels 50,000, depth 10, merge 0.01): 9.5 to 10.5 a shape" in text
     assert "purity 0.90 to 0.90" in text
@@ -182,12 +187,15 @@ def test_categories_of_parts_are_projects(tmp_path: Path, monkeypatch: pytest.Mo
     assert [found.run(name).seed for name in ("convex_0", "convex_1")] == [0, 1]
 
 
+FROZEN_STAGE = "frozen transfer convex_0 parts"  # the folder it runs in, and the stage
+
+
 @pytest.mark.parametrize(
     ("changed", "again"),
     [
-        ("PIECES", ["label convex", "pretrain convex_0", "transfer convex_0 parts"]),
-        ("RUN", ["pretrain convex_0", "transfer convex_0 parts"]),
-        ("TASK", ["transfer convex_0 parts", "control shape scratch parts"]),
+        ("PIECES", ["label convex", "pretrain convex_0", "transfer convex_0 parts", FROZEN_STAGE]),
+        ("RUN", ["pretrain convex_0", "transfer convex_0 parts", FROZEN_STAGE]),
+        ("TASK", ["transfer convex_0 parts", FROZEN_STAGE, "control shape scratch parts"]),
     ],
 )
 def test_stages_of_parts_are_kept_by_what_decides_them(
@@ -195,13 +203,17 @@ def test_stages_of_parts_are_kept_by_what_decides_them(
 ) -> None:
     ran: list[str] = []
     monkeypatch.setattr(parts, "HOME", tmp_path)
-    monkeypatch.setattr(parts, "run_stage", lambda _, *words: ran.append(" ".join(words)))
+
+    def run_stage(folder: Path, *words: str) -> None:
+        ran.append(" ".join([*(["frozen"] if folder.name == "frozen" else []), *words]))
+
+    monkeypatch.setattr(parts, "run_stage", run_stage)
     stages = (*parts.WORLD, "pretrain convex_0", "transfer convex_0 parts",
-              "control shape scratch parts")  # fmt: skip
+              "frozen convex_0 parts", "control shape scratch parts")  # fmt: skip
     (tmp_path / "vase").mkdir()
     for _ in range(2):
         parts.keep("vase", *stages)
-    assert ran == list(stages)
+    assert ran == [s.replace("frozen", "frozen transfer") for s in stages]
     ran.clear()
     monkeypatch.setattr(parts, changed, getattr(parts, changed) | {"epochs": 7})
     parts.keep("vase", *stages)
