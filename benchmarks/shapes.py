@@ -117,7 +117,7 @@ def training(times: int, **options: Any) -> str:
     ours = steps.looped(
         Convexity(build("small", **options)), items, probe, plan, {"free_label": pieces}
     )
-    step, loop = steps.in_turn(bare, ours, times)
+    step, loop = steps.in_turn(bare, ours, 0.6 * times)
     return (
         f"Convexity, {BATCH} clouds of {POINTS} points: {BATCH / loop:.0f} clouds/s in our loop "
         f"(reading, views, step, curves, checkpoints), {step / loop:.2f} of the bare step on views "

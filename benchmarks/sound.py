@@ -98,7 +98,7 @@ def ingest(counts: tuple[int, ...] = COUNTS) -> str:
     return "\n".join(lines)
 
 
-def training(times: int = 24) -> str:
+def training(seconds: float = 5.0) -> str:
     """Our loop with `contrastive`, from a memory map to the checkpoint, and the step alone."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
@@ -109,7 +109,7 @@ def training(times: int = 24) -> str:
         Contrastive(build_encoder("small")), {"items": torch.from_numpy(items[:BATCH])}
     )
     ours = steps.looped(Contrastive(build_encoder("small")), items, probe, plan)
-    step, loop = steps.in_turn(bare, ours, times)
+    step, loop = steps.in_turn(bare, ours, seconds)
     return (
         "| bare step, items/s | our loop, items/s | loop / bare (aim 0.9) |\n|---:|---:|---:|\n"
         f"| {BATCH / step:.0f} | {BATCH / loop:.0f} | **{step / loop:.2f}** |"
@@ -119,6 +119,6 @@ def training(times: int = 24) -> str:
 def page(*, quick: bool) -> str:
     """The section."""
     return SECTION.format(
-        machine=machine(), labels=labels(1 if quick else 3), loop=training(2 if quick else 24),
+        machine=machine(), labels=labels(1 if quick else 3), loop=training(0.1 if quick else 5.0),
         ingest=ingest((100,) if quick else COUNTS),
     )  # fmt: skip

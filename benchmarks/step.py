@@ -2,8 +2,9 @@
 
 Prints {"rate": pictures/s, "ready": seconds until the first one that counts}. Ways: `bare` is
 forward, backward and optimiser on a resident batch; `loop` is our whole training loop from a memory
-map on the disk; `lightly` is lightly's own loop as its documentation shows it: its transform, a
-DataLoader with two workers, its head and loss.
+map on the disk; `share` is both, a step of each in turn, and prints {"bare": ..., "loop": ...};
+`lightly` is lightly's own loop as its documentation shows it: its transform, a DataLoader with two
+workers, its head and loss.
 """
 
 import json
@@ -122,6 +123,12 @@ def lightly(setting: dict[str, Any]) -> Iterator[int]:
     return LOOPS[setting["objective"]](encoder, shown)
 
 
+def share(setting: dict[str, Any]) -> dict[str, float]:
+    """Pictures per second of the bare step and of our loop, taken in turn."""
+    taken = steps.in_turn(bare(setting), loop(setting), 2 * setting["seconds"], now)
+    return {way: setting["batch"] / each for way, each in zip(("bare", "loop"), taken, strict=True)}
+
+
 WAYS: dict[str, Callable[[dict[str, Any]], Iterator[int]]] = {
     "bare": bare, "loop": loop, "lightly": lightly,
 }  # fmt: skip
@@ -133,6 +140,9 @@ def main() -> None:
 
     torch.set_num_threads(setting["threads"])
     torch.manual_seed(0)
+    if setting["way"] == "share":
+        print(json.dumps(share(setting)))
+        return
     found, ready = rate(WAYS[setting["way"]](setting), setting["seconds"])
     print(json.dumps({"rate": found, "ready": ready}))
 

@@ -4,9 +4,10 @@
 `python -m tasks pretrain` does: reading from a memory map, views, the step, curves, checkpoints.
 """
 
+import math
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING, Any
@@ -77,14 +78,23 @@ def looped(
             yield plan.batch_size
 
 
-def in_turn(bare: Iterator[int], loop: Iterator[int], times: int) -> tuple[float, float]:
-    """Processor seconds of a step of each, medians over `times` steps taken in turn."""
-    taken = []
-    for _ in range(times + WARM):
-        started = time.process_time()
+def in_turn(
+    bare: Iterator[int], loop: Iterator[int], seconds: float,
+    clock: Callable[[], float] = time.process_time,
+) -> tuple[float, float]:  # fmt: skip
+    """Seconds of a step of each, medians over steps taken in turn for so long, three at least.
+
+    In turn, because a machine's speed can change twofold from one second to the next.
+    """
+    taken: list[tuple[float, float]] = []
+    until = math.inf
+    while len(taken) < WARM + 3 or time.perf_counter() < until:
+        started = clock()
         next(bare)
-        between = time.process_time()
+        between = clock()
         next(loop)
-        taken.append((between - started, time.process_time() - between))
+        taken.append((between - started, clock() - between))
+        if len(taken) == WARM:
+            until = time.perf_counter() + seconds
     step, ours = zip(*taken[WARM:], strict=True)
     return median(step), median(ours)

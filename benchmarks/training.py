@@ -39,11 +39,21 @@ def result(process: subprocess.Popen[str]) -> dict[str, float]:
     return found
 
 
-def shares(setting: dict[str, Any], *, lightly: bool) -> str:
-    """Cells: the bare step's rate, the loop's, their ratio; lightly's and the factor, or `-`."""
+def shares(setting: dict[str, Any], *, lightly: bool, together: bool = False) -> str:
+    """Cells: the bare step's rate, the loop's, their ratio; lightly's and the factor, or `-`.
+
+    `together`: bare step and loop in one process and in turn, lightly before and after. Not where
+    steps overlap, as on a GPU.
+    """
     theirs = lightly and find_spec("lightly") is not None
-    ways = ("bare", "loop", *(("lightly",) if theirs else ()))
-    found = {way: result(start(way=way, **setting))["rate"] for way in ways}
+
+    def of(way: str) -> dict[str, float]:
+        return result(start(way=way, **setting))
+
+    before = [of("lightly")["rate"]] if theirs and together else []
+    found = of("share") if together else {way: of(way)["rate"] for way in ("bare", "loop")}
+    if theirs:
+        found["lightly"] = median([*before, of("lightly")["rate"]])
     cells = [f"{found['bare']:.0f}", f"{found['loop']:.0f}"]
     cells.append(f"**{found['loop'] / found['bare']:.2f}**")
     if theirs:

@@ -1,16 +1,17 @@
 """The measurements themselves: that each gives a number, not which one."""
 
+import itertools
 import json
 import math
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from importlib import import_module
 from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from benchmarks import masking, objectives, pages, parts, shapes, sound, step, training
+from benchmarks import masking, objectives, pages, parts, shapes, sound, step, steps, training
 from benchmarks.__main__ import PARTS, main, there
 from tasks.params import load
 
@@ -29,6 +30,22 @@ def test_each_way_of_training_has_a_rate(way: str) -> None:
 def test_lightly_has_a_rate_in_a_process_of_its_own() -> None:
     found = training.result(training.start(way="lightly", **TINY))
     assert math.isfinite(found["rate"]) and found["rate"] > 0
+
+
+def test_bare_step_and_loop_are_taken_in_turn() -> None:
+    order: list[str] = []
+
+    def endless(name: str) -> Iterator[int]:
+        while True:
+            order.append(name)
+            yield 8
+
+    ticks = itertools.count()
+    bare, loop = steps.in_turn(endless("bare"), endless("loop"), 0, lambda: float(next(ticks)))
+    assert order == ["bare", "loop"] * (steps.WARM + 3)
+    assert (bare, loop) == (1.0, 1.0)
+    found = training.result(training.start(way="share", **TINY))
+    assert found["bare"] > 0 and found["loop"] > 0
 
 
 def test_the_default_setting_is_among_the_choices() -> None:
@@ -95,7 +112,7 @@ def test_labels_of_sounds_have_rates() -> None:
 
 @pytest.mark.slow
 def test_the_loop_on_sounds_has_a_share() -> None:
-    assert 0 < float(sound.training(2).rsplit("**", 2)[1]) < 10
+    assert 0 < float(sound.training(0.1).rsplit("**", 2)[1]) < 10
 
 
 def test_parts_are_pages_and_others_are_refused(
