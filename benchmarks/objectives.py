@@ -32,7 +32,8 @@ SECTION = """
 `python -m benchmarks objectives`. 32 px, batch {batch}, both cores for everybody, bf16; lightly as
 its documentation shows it, in float32, with two loading workers. *Share*: what the full loop
 (reading, views, step, losses, curves, checkpoints) reaches of the bare step on a batch in memory,
-steps of both taken in turn in one process (aim 0.9). *Factor*: our loop against lightly's (aim 3). Machine: {machine}.
+steps of both taken in turn in one process (aim 0.9). *Factor*: our loop against lightly's, which
+ran before and after (aim 3). Machine: {machine}.
 
 {speed}
 
