@@ -10,7 +10,7 @@ import json
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,10 @@ from benchmarks import pages, world
 from benchmarks.grids import page
 from benchmarks.grids.cells import Rows
 from benchmarks.grids.sections import dense_orderings, orderings
-from benchmarks.results import apart
+from benchmarks.results import apart, cell
+from tasks.params import load
+from tasks.report.verdict import Row, choose
+from tasks.results import places, read_json
 
 SECTION = """
 ## The lecture's profile, run as a whole
@@ -70,124 +73,101 @@ ACCURACY: list[Column] = [("classification", "accuracy", b) for b in (1, 5, 10, 
 DENSE: list[Column] = [("detection", "AP", 50), ("segmentation", "mIoU", 50)]
 SOUNDS: list[Column] = [("classification", "accuracy", b) for b in (1, 5, 10, "all")]
 PARTS: list[Column] = [("parts", "miou_instance", b) for b in (1, 10)]
-HEADS = {"detection": "detection", "segmentation": "segmentation"}
 
 
 @dataclass(frozen=True)
 class Start:
-    """What a run or a control has reached: its rows, by task."""
+    """What a run or a control has reached in every task: rows as metrics.json has them."""
 
     name: str
     learnt: bool  # pretrained: not a control
-    tasks: Mapping[str, Rows]
-    other: bool = False  # its encoder is not the controls'
+    other: bool  # its encoder is not the controls'
+    reached: Mapping[str, Rows]  # by task
 
     def rows(self) -> list[Rows]:
-        return [self.tasks["classification"]]
+        """For a bar: what the table shows of classification."""
+        return [[row for column in ACCURACY if (row := self.best(column))]]
 
-    def best(self, column: Column) -> tuple[str, list[float]] | None:
-        """The protocol that validation prefers, and its draws; None: not measured."""
-        task, metric, budget = column
-        rows = [row for row in self.tasks.get(task, []) if row["metric"] == metric]
-        if all(row["budget"] != budget for row in rows):
-            return None
-        name, (values,) = page.best([rows], budget)
-        return name, values
+    def best(self, column: Column) -> Row | None:
+        """The row of the protocol that validation prefers; None: not measured."""
+        task, *wanted = column
+        return choose(
+            row for row in self.reached.get(task, []) if [row["metric"], row["budget"]] == wanted
+        )
 
     def cell(self, column: Column) -> str:
-        found = self.best(column)
-        if found is None:
-            return ""
-        protocol = "" if found[0] == self.name else f" {found[0]}"
-        return f"{page.number([found[1]])}{protocol}"
+        row = self.best(column)
+        return cell(row, protocol=row is not None and row["protocol"] != self.name)
 
 
 def starts(checkout: Path, modality: str) -> list[Start]:
     """All that was measured of a modality: runs and then controls, in the order of params.yaml."""
-    from ruamel.yaml import YAML
+    found: dict[str, Start] = {}
+    for place in places(load(checkout / "params.yaml")):
+        told = read_json(checkout / place.folder / "metrics.json")
+        if told and place.modality == modality:
+            other = bool(told.get("other_encoder"))
+            start = found.setdefault(place.run, Start(place.run, not place.control, other, {}))
+            found[place.run] = replace(start, reached={**start.reached, place.task: told["rows"]})
+    return sorted(found.values(), key=lambda start: not start.learnt)
 
-    params = YAML(typ="safe").load((checkout / "params.yaml").read_text("utf-8"))
-    sections = [part for part in params.values() if isinstance(part, dict) and "runs" in part]
-    ranks = [name for part in sections for name in part["runs"]]
-    ranks += [name for part in sections for name in part["controls"]]
-    tasks: dict[str, dict[str, Rows]] = {}
-    learnt: dict[str, bool] = {}
-    other: dict[str, bool] = {}
-    for path in (checkout / "results").glob("*/*/metrics.json"):
-        told = json.loads(path.read_text("utf-8"))
-        if told["modality"] == modality:
-            tasks.setdefault(told["run"], {})[told["task"]] = told["rows"]
-            learnt[told["run"]] = told["objective"] is not None
-            other[told["run"]] = bool(told.get("other_encoder"))
-    names = sorted(tasks, key=ranks.index)
-    return [Start(name, learnt[name], tasks[name], other[name]) for name in names]
+
+def head(column: Column) -> str:
+    task, _, budget = column
+    return task if column in DENSE else str(budget)
 
 
 def table(found: Sequence[Start], columns: Sequence[Column]) -> str:
-    head = ["", *(HEADS.get(task, budget) for task, _, budget in columns)]
-    return page.table(head, [[each.name, *map(each.cell, columns)] for each in found])
+    body = [[each.name, *map(each.cell, columns)] for each in found]
+    return page.table(["", *map(head, columns)], body)
 
 
 def verdicts(found: Sequence[Start], columns: Sequence[Column]) -> str:
     """For each column the runs that are above scratch beyond doubt, and those below."""
     scratch = next(each for each in found if each.name == "scratch")
+    alike = [each for each in found if each.learnt and not each.other]
     lines = []
     for column in columns:
         base = scratch.best(column)
-        if base is None:
-            continue
-        alike = [each for each in found if each.learnt and not each.other]
-        gains = [(each.name, *gain(each.best(column), base[1])) for each in alike]
-        said = [
-            f"{word} {', '.join(names)}"
-            for word, names in (
-                ("above", [f"{n} (+{100 * g:.1f})" for n, g, sure in gains if sure and g > 0]),
-                ("below", [f"{n} ({100 * g:.1f})" for n, g, sure in gains if sure and g < 0]),
-            )
-            if names
-        ]
-        told = "all labels" if column[2] == "all" else f"{column[2]} per class"
-        name = HEADS.get(column[0], told)
-        lines.append(f"- {name}: {'; '.join(said) or 'none'}.")
+        assert base is not None
+        pairs = [(each.name, row) for each in alike if (row := each.best(column))]
+        gains = {name: 100 * (row["mean"] - base["mean"])
+                 for name, row in pairs if apart(row, base) == "apart"}  # fmt: skip
+        above = ", ".join(f"{name} (+{gain:.1f})" for name, gain in gains.items() if gain > 0)
+        below = ", ".join(f"{name} ({gain:.1f})" for name, gain in gains.items() if gain < 0)
+        said = "; ".join(
+            f"{w} {names}" for w, names in (("above", above), ("below", below)) if names
+        )
+        where = "all labels" if column[2] == "all" else f"{column[2]} per class"
+        lines.append(f"- {column[0] if column in DENSE else where}: {said or 'none'}.")
     return "\n".join(lines)
 
 
-def gain(mine: tuple[str, list[float]] | None, base: list[float]) -> tuple[float, bool]:
-    """How far it is above `base`, and whether the intervals have nothing in common."""
-    from tasks.measures import interval
-
-    if mine is None:
-        return 0.0, False
-    ours, theirs = (dict(zip(("mean", "low", "high"), interval(v), strict=True))
-                    for v in (mine[1], base))  # fmt: skip
-    return ours["mean"] - theirs["mean"], apart(ours, theirs) == "apart"
+def means(found: Sequence[Start], column: Column) -> dict[str, float]:
+    """By name, of those that were measured."""
+    return {each.name: row["mean"] for each in found if (row := each.best(column))}
 
 
 def luck(found: Sequence[Start], columns: Sequence[Column]) -> str:
     """Of each method with several seeds of pretraining the mean of every seed."""
-    by_name = {each.name: each for each in found}
-    body = []
-    for method, names in SEEDS.items():
-        reached = [[by_name[name].best(column) for name in names] for column in columns]
-        means = [[f"{100 * page.mean([r[1]]):.1f}" for r in seeds if r] for seeds in reached]
-        body.append([method, *(", ".join(each) for each in means)])
-    return page.table(["", *(HEADS.get(t, b) for t, _, b in columns)], body)
+    reached = [means(found, column) for column in columns]
+    body = [
+        [method, *(", ".join(f"{100 * of[name]:.1f}" for name in names) for of in reached)]
+        for method, names in SEEDS.items()
+    ]
+    return page.table(["", *map(head, columns)], body)
 
 
 def claims(found: Sequence[Start]) -> str:
     """Which of the lecture's orderings hold."""
-
-    def means(column: Column) -> dict[str, float]:
-        reached = ((each.name, each.best(column)) for each in found)
-        return {name: page.mean([best[1]]) for name, best in reached if best}
-
     methods = [each.name for each in found if each.learnt]
-    places = {metric: means((task, metric, budget)) for task, metric, budget in DENSE}
-    return "\n".join([orderings(means(ACCURACY[3]), methods), dense_orderings(places)])
+    dense = {column[1]: means(found, column) for column in DENSE}
+    return "\n".join([orderings(means(found, ACCURACY[3]), methods), dense_orderings(dense)])
 
 
 def spent(checkout: Path) -> dict[str, str]:
-    """From the first stage's start to the last one's end, and what stages took one by one."""
+    """From the first stage's start to the last one's end, and what stages took one by one: of one
+    run, if no stage was run anew since."""
     costs = [json.loads(path.read_text("utf-8"))
              for path in (checkout / ".gleaner/costs").glob("*.json")]  # fmt: skip
     wall = max(c["ended"] for c in costs) - min(c["ended"] - c["seconds"] for c in costs)

@@ -113,14 +113,13 @@ def deciding(category: str, stage: str) -> str:
     labels = name.split("_")[0]
     if labels in shape["labelers"]:
         of["labeler"] = shape["labelers"][labels]
-    if action in ("pretrain", "transfer"):
+    if action in ("pretrain", "transfer", FROZEN):
         of["run"] = shape["runs"][f"{labels}_0"] | {"seed": None}
     if action == "transfer":
         of["task"] = {k: v for k, v in TASK.items() if not k.startswith("scratch")}
     if action == FROZEN:
-        of["run"] = shape["runs"][f"{labels}_0"] | {"seed": None}
-        alone = ("joint", "scratch", "protocols")
-        of["task"] = {k: v for k, v in TASK.items() if not k.startswith(alone)}
+        others = ("joint", "scratch", "protocols")
+        of["task"] = {k: v for k, v in TASK.items() if not k.startswith(others)}
     if action == "control":
         of["task"] = TASK
     return json.dumps(of)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import pages, world
+from benchmarks.grids import page
 
 TARGET = world.ROOT / "docs" / "RESULTS.md"
 Rows = list[dict[str, Any]]
@@ -81,11 +82,6 @@ def cell(row: dict[str, Any] | None, protocol: bool = False) -> str:
     return f"{100 * row['mean']:.1f} ± {50 * (row['high'] - row['low']):.1f}{name}"
 
 
-def lines(head: list[Any], body: list[list[str]]) -> str:
-    table = [[str(h) for h in head], ["---"] * len(head), *body]
-    return "\n".join("| " + " | ".join(line) + " |" for line in table)
-
-
 def table(checkout: Path) -> tuple[str, dict[tuple[str, Any], dict[str, Any]], Rows]:
     summary = json.loads((checkout / "report/summary.json").read_text("utf-8"))
     rows: Rows = summary["rows"]
@@ -93,7 +89,7 @@ def table(checkout: Path) -> tuple[str, dict[tuple[str, Any], dict[str, Any]], R
     budgets = list(dict.fromkeys(row["budget"] for row in rows))
     runs = list(dict.fromkeys(row["run"] for row in rows))
     body = [[run, *(cell(chosen.get((run, b)), True) for b in budgets)] for run in runs]
-    return lines(["labels per class", *budgets], body), chosen, rows
+    return page.table(["labels per class", *budgets], body), chosen, rows
 
 
 def protocols(rows: Rows) -> str:
@@ -105,7 +101,7 @@ def protocols(rows: Rows) -> str:
             kinds[row["run"], row["protocol"]][row["budget"]] = row
     body = [[f"{run} {kind}", *(cell(found.get(b)) for b in budgets)]
             for (run, kind), found in kinds.items()]  # fmt: skip
-    return lines(["labels per class", *budgets], body)
+    return page.table(["labels per class", *budgets], body)
 
 
 def apart(one: dict[str, Any], other: dict[str, Any]) -> str:
@@ -159,7 +155,7 @@ def longer(checkout: Path) -> str:
         for b in (5, 50)
     ]
     return LONGER.format(
-        longer=lines(["labels per class", 5, 50], body),
+        longer=page.table(["labels per class", 5, 50], body),
         verdict=f"Rotation against scratch: {'; '.join(gains)}.",
     )
 

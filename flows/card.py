@@ -159,7 +159,10 @@ def _task(rows: list[dict[str, Any]]) -> str:
     head = f"{rows[0]['task'].capitalize()}: {rows[0]['metric']} on test by labels per class"
     about = "mean (95 % interval over draws of labels); the protocol was chosen on validation."
     table = _table(["learner", "protocol", *budgets], drawn)
-    return f"{head}, {about}\n`scratch`: trained from nothing; `random`: random weights.\n\n{table}"
+    beside = "`scratch`: trained from nothing; `random`: random weights"
+    if any(row["other_encoder"] for row in rows):
+        beside += "; both with another encoder, so they do not compare"
+    return f"{head}, {about}\n{beside}.\n\n{table}"
 
 
 def _cell(row: dict[str, Any] | None) -> str:

@@ -186,6 +186,10 @@ def test_the_card_tells_what_is_known(project, exported, monkeypatch) -> None:
     controls = {line.split("|")[1].strip(): line for line in lines[start + 3 : start + 5]}
     assert controls.keys() == {"scratch", "random"}
     assert controls["scratch"].endswith("| 0.300 (0.200 to 0.400) | - |")
+    assert "another encoder" not in "\n".join(lines)
+    path = root / "results/turned/classification/metrics.json"
+    path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "other_encoder": "vit"}))
+    assert "both with another encoder" in card.text(parameters.load(), "turned", config)
 
 
 def test_mistakes_are_told_in_plain_words(project, tmp_path, monkeypatch) -> None:

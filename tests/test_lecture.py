@@ -9,13 +9,16 @@ import pytest
 
 from benchmarks import lecture
 from benchmarks.grids import page
+from tasks.measures import interval
 from tasks.params import load
 
 ROOT = Path(__file__).resolve().parents[1]
 
 
 def row(protocol: str, budget: Any, metric: str, values: list[float], val: float) -> dict[str, Any]:
+    mean, low, high = interval(values)
     return {"protocol": protocol, "budget": budget, "metric": metric, "values": values,
+            "mean": mean, "low": low, "high": high, "higher_is_better": True,
             "chosen": {"val": val}}  # fmt: skip
 
 
@@ -81,9 +84,9 @@ def test_the_protocol_is_validation_s_and_controls_come_last(checkout: Path) -> 
     assert [each.learnt for each in found] == [n not in load(
         checkout / "params.yaml").image.controls for n in names]  # fmt: skip
     by_name = {each.name: each for each in found}
-    assert by_name["rotation"].best(("classification", "accuracy", 5)) == (
-        "finetune", pytest.approx([0.69, 0.7, 0.71])
-    )  # fmt: skip
+    row = by_name["rotation"].best(("classification", "accuracy", 5))
+    assert row is not None
+    assert (row["protocol"], row["values"]) == ("finetune", pytest.approx([0.69, 0.7, 0.71]))
     assert by_name["rotation"].cell(("detection", "AP", 50)) == "72.0 ± 5.0 finetune"
     assert by_name["pixels"].cell(("detection", "AP", 50)) == ""
 

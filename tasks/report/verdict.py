@@ -78,18 +78,18 @@ def verdict(rows: list[Row], runs: int, items: int, *, labelled: bool = True) ->
     trained = [row for row in rows if row["objective"] is not None]
     if not trained:
         return _without(rows, runs, items, labelled)
-    scratch = [row for row in rows if row["run"] == "scratch"]
-    alike = [row for row in trained if not row.get("other_encoder")]
-    if scratch and not alike:
-        scratch = []
     others = {row["run"]: row["other_encoder"] for row in trained if row.get("other_encoder")}
+    alike = [row for row in trained if row["run"] not in others]
+    apart_from = others if alike else {"scratch"}  # what is not compared with the rest
+    rows = [row for row in rows if row["run"] not in apart_from]
     trained = alike or trained
+    scratch = [row for row in rows if row["run"] == "scratch"]
     shared = set(budgets(trained)) & set(budgets(scratch))
     size = headline_budget([b for b in budgets(trained) if not shared or b in shared])
     run = choose(row for row in trained if row["budget"] == size)
     base = choose(row for row in scratch if row["budget"] == size)
     assert run is not None
-    notes = (*_notes(rows, run, size), *_apart_from(others))
+    notes = (*_notes(rows, run, size), *_elsewhere(others))
     if base is None:
         like = " with this encoder" if others else ""
         text = f". There is no run from scratch{like} to compare with."
@@ -141,7 +141,7 @@ def _compare(run: Row, base: Row, size: int | str, notes: tuple[str, ...]) -> Ve
     return Verdict((*parts, (f": {difference}, but {doubt}", "")), "even", notes)
 
 
-def _apart_from(others: dict[str, str]) -> list[str]:
+def _elsewhere(others: dict[str, str]) -> list[str]:
     """Runs that the controls say nothing about, because these have another encoder."""
     return [f"{run} has another encoder ({name}) than the controls." for run, name in others.items()]
 
@@ -159,8 +159,7 @@ def _notes(rows: list[Row], run: Row, size: int | str) -> tuple[str, ...]:
             "something was learnt."
         )
     for other in budgets(rows)[-1:]:
-        alike = [r for r in rows if r["objective"] is not None and not r.get("other_encoder")]
-        one = choose(r for r in alike if r["budget"] == other)
+        one = choose(r for r in rows if r["objective"] is not None and r["budget"] == other)
         base = choose(r for r in rows if r["run"] == "scratch" and r["budget"] == other)
         if other != size and one and base:
             difference = words.gain(one["mean"] - base["mean"], one["metric"])
