@@ -84,7 +84,7 @@ def cell(row: dict[str, Any] | None, protocol: bool = False) -> str:
 
 def table(checkout: Path) -> tuple[str, dict[tuple[str, Any], dict[str, Any]], Rows]:
     summary = json.loads((checkout / "report/summary.json").read_text("utf-8"))
-    rows: Rows = summary["rows"]
+    rows: Rows = [row for row in summary["rows"] if row["modality"] == "image"]
     chosen = best(rows, checkout / "results")
     budgets = list(dict.fromkeys(row["budget"] for row in rows))
     runs = list(dict.fromkeys(row["run"] for row in rows))

@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import world
-from benchmarks.results import lines
+from benchmarks.grids.page import table as lines
 
 TARGET = world.ROOT / "docs" / "TUNING.md"
 SEEDS = (1, 2)
