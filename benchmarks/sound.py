@@ -102,7 +102,7 @@ def training(seconds: float = 5.0) -> str:
     """Our loop with `contrastive`, from a memory map to the checkpoint, and the step alone."""
     torch.set_num_threads(1)
     torch.manual_seed(0)
-    items = np.random.default_rng(0).integers(-9000, 9000, (8 * BATCH, 25_600), dtype=np.int16)
+    items = np.random.default_rng(0).integers(-9000, 9000, (28 * BATCH, 25_600), dtype=np.int16)
     plan = Plan(epochs=1000, batch_size=BATCH, precision="bf16")
     probe = prepare(torch.from_numpy(items[:BATCH]))
     bare = steps.alone(

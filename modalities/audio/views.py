@@ -1,7 +1,6 @@
 """Sounds as an encoder takes them, and the ways to change one without changing what it is.
 
-Everything happens to whole batches of log-mel spectrograms on the training device. Cropping and
-stretching are linear and separable, as with pictures: a small matrix per sound and axis.
+Everything happens to whole batches of log-mel spectrograms on the training device.
 
 Shapes: B batch, T samples, M mel bands, F frames of a sound and G of a view. In: (B, T) int16.
 Out: (B, 1, M, G), in units of about one standard deviation.
@@ -13,9 +12,10 @@ from functools import cache
 
 import torch
 from torch import Tensor
+from torch.nn import functional as F
 
 from modalities.base import Randomness
-from modalities.common.augmentation import places, stretch
+from modalities.common.augmentation import places
 
 RATE = 16_000
 BANDS = 64
@@ -24,6 +24,7 @@ WINDOW = 400
 SIZE = 512  # of the Fourier transform
 RANGE = (50.0, 7_800.0)  # Hz
 FLOOR = 1e-4  # share of a sound's mean power that is added: below it there is nothing to hear
+SILENCE = -10.0  # in units of SCALE: a noise floor that nobody hears
 SCALE = 3.0  # nepers: about the standard deviation of log-mel levels
 
 
@@ -110,12 +111,12 @@ class Augmentation:
         kept = max(1, round(frames * self.length))
         if kept != frames:
             at = at[:, (torch.arange(kept, device=x.device) * frames) // kept]
-        x = x @ stretch(at, frames, x.dtype).transpose(1, 2)
+        x = _frames(x, at)
         if not self.shift:
             return x
         low = ((1 - drawn["wide"]) / 2 + drawn["shift"] / 2).clamp(min=0)
         low = torch.minimum(low, 1 - drawn["wide"])
-        return stretch(places(bands, low, drawn["wide"]), bands, x.dtype) @ x
+        return _bands(x, places(bands, low, drawn["wide"]))
 
     def _respond(self, x: Tensor, drawn: dict[str, Tensor]) -> Tensor:
         """Another microphone and another noise floor; (B, M, G)."""
@@ -126,8 +127,8 @@ class Augmentation:
         if not self.noise:
             return x
         floor = drawn["floor"][:, None] + drawn["slope"][:, None] * band  # (B, M)
-        loud = torch.logaddexp(x * SCALE, floor[:, :, None] * SCALE) / SCALE
-        return torch.where(drawn["noisy"][:, None, None], loud, x)
+        floor = torch.where(drawn["noisy"][:, None], floor, SILENCE)[:, :, None]
+        return F.softplus(x - floor, beta=SCALE) + floor  # the logarithm of both powers' sum
 
     def _mask(self, x: Tensor, drawn: dict[str, Tensor]) -> Tensor:
         """A stretch of bands and one of frames become the mean; (B, M, G)."""
@@ -139,6 +140,29 @@ class Augmentation:
             inside = _stretch_of(size, width, place)
             x = x.masked_fill(inside[:, :, None] if axis == 1 else inside[:, None, :], 0.0)
         return x
+
+
+def _frames(x: Tensor, at: Tensor) -> Tensor:
+    """(B, M, F), places (B, G) among the frames -> (B, M, G), each between the nearest two."""
+    low, high, weight = _beside(at, x.shape[2])
+    one, two = (x.gather(2, n[:, None].expand(-1, x.shape[1], -1)) for n in (low, high))
+    return torch.lerp(one, two, weight[:, None])
+
+
+def _bands(x: Tensor, at: Tensor) -> Tensor:
+    """(B, M, F), places (B, M) among the bands -> (B, M, F), each between the nearest two."""
+    low, high, weight = _beside(at, x.shape[1])
+    first = torch.arange(len(x), device=x.device)[:, None] * x.shape[1]
+    # Whole rows: `gather` along this axis takes six times as long.
+    one, two = (x.flatten(0, 1)[(n + first).flatten()].view_as(x) for n in (low, high))
+    return torch.lerp(one, two, weight[:, :, None])
+
+
+def _beside(at: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Places on a line of so many -> those before and after them, and how near the later one is."""
+    low = at.floor()
+    weight = at - low
+    return low.long(), (low.long() + 1).clamp_(max=size - 1), weight
 
 
 def _stretch_of(size: int, width: Tensor, start: Tensor) -> Tensor:
