@@ -156,14 +156,11 @@ def measure(categories: Sequence[str], seeds: int, jobs: int) -> None:
     Parallel(jobs, prefer="threads")(delayed(keep)(each, *WORLD) for each in categories)
     work: list[tuple[str, ...]] = []
     for seed in range(seeds):
-        for category in categories:
-            runs = [run_name(start, seed) for start in FREE]
-            work += [
-                (category, f"pretrain {run}", f"transfer {run} parts", f"{FROZEN} {run} parts")
-                for run in runs
-            ]
-            if seed == 0:
-                work += [(category, "control shape scratch parts")]
+        for run in (run_name(start, seed) for start in FREE):
+            stages = (f"pretrain {run}", f"transfer {run} parts", f"{FROZEN} {run} parts")
+            work += [(category, *stages) for category in categories]
+        if seed == 0:
+            work += [(category, "control shape scratch parts") for category in categories]
     Parallel(jobs, prefer="threads")(delayed(keep)(*each) for each in work)
 
 

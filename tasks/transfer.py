@@ -143,7 +143,8 @@ def kind(modality: str, task: str) -> Any:
     from modalities.base import Task
 
     module = importlib.import_module(f"modalities.{options.home(modality)}.tasks.{task}")
-    kinds = [k for k in vars(module).values() if isinstance(k, type) and Task in k.__mro__[1:]]
+    own = (k for k in vars(module).values() if getattr(k, "__module__", "") == module.__name__)
+    kinds = [k for k in own if isinstance(k, type) and Task in k.__mro__[1:]]
     assert len(kinds) == 1, f"{module.__name__}: expected one Task"
     return kinds[0]
 

@@ -1,22 +1,20 @@
 """Classifying pictures with few labels: see modalities/common/classification.py for the rules."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
-import torch
 from annotated_types import Ge, Gt, Le, MinLen
 
-from modalities.base import Encoder, EncoderFactory, Labelled, Row, Skipped, Task, Tell
-from modalities.common.classification import measure
-from modalities.common.finetune import FineTuning, Recipe
-from modalities.common.frozen import FrozenFeatures, Setting
-from modalities.common.knn import Majority, NearestItem, Neighbours
+from modalities.base import Encoder
+from modalities.common.classifier import ClassificationTask
+from modalities.common.frozen import Setting
+from modalities.common.knn import NearestItem
 from modalities.common.linear import LinearProbe
-from modalities.common.problem import Method, Problem
+from modalities.common.problem import Method
 from modalities.image.raw import histogram
 
 
-class Classification(Task):
+class Classification(ClassificationTask):
     """Linear probe, k-NN and fine-tuning of an encoder, and the controls, at every budget.
 
     Random weights get learning rates of their own, as many of them, and `scratch_factor` times the
@@ -57,58 +55,20 @@ class Classification(Task):
         encoder: str = "small",
         encoder_options: dict[str, bool | int | float | str | list[int]] = {},  # noqa: B006
     ) -> None:  # fmt: skip
-        self.budgets, self.draws, self.protocols = budgets, draws, protocols
-        self.strengths, self.neighbours = strengths, neighbours
-        self.rates = {"pretrained": learning_rates, "scratch": scratch_learning_rates}
-        self.factor = {"pretrained": 1.0, "scratch": scratch_factor}
-        self.steps = {"epochs": epochs, "min_steps": min_steps, "max_steps": max_steps}
-        self.fixed: dict[str, Any] = {
-            "batch_size": batch_size, "weight_decay": weight_decay, "smoothing": smoothing,
-            "evaluations": evaluations, "patience": patience,
-        }  # fmt: skip
-        self.encoder, self.encoder_options = encoder, encoder_options
+        super().__init__(locals())
 
-    def run(
-        self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
-        tell: Tell, *, seed: int = 0, precision: str = "fp32",
-    ) -> Iterator[Row | Skipped]:  # fmt: skip
-        def methods(whole: Problem) -> Mapping[str, Method]:
-            if start in ("majority", "histogram", "pixels"):
-                return {start: self._control(start)}
-            return self._protocols(start, encoder or self._fresh, whole, seed, precision)
-
-        return measure(methods, splits, self.budgets, self.draws, seed, tell)
-
-    def _fresh(self) -> Encoder:
+    def build(self, name: str, **options: Any) -> Encoder:
         from modalities.image.encoder import build
 
-        return build(self.encoder, **self.encoder_options)
+        return build(name, **options)
 
-    def _control(self, name: str) -> Method:
-        if name == "histogram":
-            return LinearProbe(histogram, self.strengths, repeats=True)
-        return Majority() if name == "majority" else NearestItem()
-
-    def _protocols(
-        self, start: str, make: EncoderFactory, whole: Problem, seed: int, precision: str
-    ) -> dict[str, Method]:
+    def setting(self, precision: str, device: str) -> Setting:
         from modalities.image.views import augment, prepare
 
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        setting = Setting(prepare, augment, precision, device)
-        pretrained = start == "pretrained"
-        features = FrozenFeatures(make, setting, whole, None if pretrained else seed)
-        probe = LinearProbe(features, self.strengths, repeats=pretrained)
-        found: dict[str, Method] = {
-            "linear": probe,
-            "knn": Neighbours(features, self.neighbours, repeats=pretrained),
-        }
-        if start != "random":
-            recipe = self._recipe(start)
-            found["finetune"] = FineTuning(make, recipe, setting, probe if pretrained else None)
-        wanted = ["finetune"] if start == "scratch" else self.protocols
-        return {name: found[name] for name in wanted if name in found}
+        return Setting(prepare, augment, precision, device)
 
-    def _recipe(self, start: str) -> Recipe:
-        steps = {name: round(each * self.factor[start]) for name, each in self.steps.items()}
-        return Recipe(learning_rates=self.rates[start], **steps, **self.fixed)
+    def controls(self) -> dict[str, Callable[[], Method]]:
+        return super().controls() | {
+            "histogram": lambda: LinearProbe(histogram, self.told["strengths"], repeats=True),
+            "pixels": NearestItem,
+        }

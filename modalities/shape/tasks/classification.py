@@ -1,22 +1,16 @@
 """Classifying shapes with few labels: see modalities/common/classification.py for the rules."""
 
-from collections.abc import Iterator, Mapping
 from typing import Annotated, Any, Literal
 
-import torch
 from annotated_types import Ge, Gt, Le, MinLen
 
-from modalities.base import Encoder, EncoderFactory, Labelled, Row, Skipped, Task, Tell
-from modalities.common.classification import measure
-from modalities.common.finetune import FineTuning, Recipe
-from modalities.common.frozen import FrozenFeatures, Setting
-from modalities.common.knn import Majority, Neighbours
-from modalities.common.linear import LinearProbe
-from modalities.common.problem import Method, Problem
+from modalities.base import Encoder
+from modalities.common.classifier import ClassificationTask
+from modalities.common.frozen import Setting
 from modalities.shape.views import Change, prepare
 
 
-class Classification(Task):
+class Classification(ClassificationTask):
     """Linear probe, k-NN and fine-tuning of an encoder, and the controls, at every budget.
 
     Random weights get learning rates of their own and `scratch_factor` times the steps. `turn`:
@@ -54,50 +48,13 @@ class Classification(Task):
         encoder: str = "small",
         encoder_options: dict[str, bool | int | float | str | list[int]] = {},  # noqa: B006
     ) -> None:  # fmt: skip
-        self.budgets, self.draws, self.protocols = budgets, draws, protocols
-        self.strengths, self.neighbours = strengths, neighbours
-        self.rates = {"pretrained": learning_rates, "scratch": scratch_learning_rates}
-        self.factor = {"pretrained": 1.0, "scratch": scratch_factor}
+        super().__init__(locals())
         self.change = Change(scale=0.2, shift=0.1, turn=turn)
-        self.steps = {"epochs": epochs, "min_steps": min_steps, "max_steps": max_steps}
-        self.fixed: dict[str, Any] = {
-            "batch_size": batch_size, "weight_decay": weight_decay, "smoothing": smoothing,
-            "evaluations": evaluations, "patience": patience,
-        }  # fmt: skip
-        self.encoder, self.encoder_options = encoder, encoder_options
 
-    def run(
-        self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
-        tell: Tell, *, seed: int = 0, precision: str = "fp32",
-    ) -> Iterator[Row | Skipped]:  # fmt: skip
-        def methods(whole: Problem) -> Mapping[str, Method]:
-            if start == "majority":
-                return {start: Majority()}
-            return self._protocols(start, encoder or self._fresh, whole, (seed, precision))
-
-        return measure(methods, splits, self.budgets, self.draws, seed, tell)
-
-    def _fresh(self) -> Encoder:
+    def build(self, name: str, **options: Any) -> Encoder:
         from modalities.shape.encoder import build
 
-        return build(self.encoder, **self.encoder_options)
+        return build(name, **options)
 
-    def _protocols(
-        self, start: str, make: EncoderFactory, whole: Problem, how: tuple[int, str]
-    ) -> dict[str, Method]:
-        seed, precision = how
-        device = "cuda" if torch.cuda.is_available() else "cpu"
-        setting = Setting(prepare, self.change, precision, device)
-        pretrained = start == "pretrained"
-        features = FrozenFeatures(make, setting, whole, None if pretrained else seed)
-        probe = LinearProbe(features, self.strengths, repeats=pretrained)
-        found: dict[str, Method] = {
-            "linear": probe,
-            "knn": Neighbours(features, self.neighbours, repeats=pretrained),
-        }
-        if start != "random":
-            steps = {name: round(each * self.factor[start]) for name, each in self.steps.items()}
-            recipe = Recipe(learning_rates=self.rates[start], **steps, **self.fixed)
-            found["finetune"] = FineTuning(make, recipe, setting, probe if pretrained else None)
-        wanted = ["finetune"] if start == "scratch" else self.protocols
-        return {name: found[name] for name in wanted if name in found}
+    def setting(self, precision: str, device: str) -> Setting:
+        return Setting(prepare, self.change, precision, device)
