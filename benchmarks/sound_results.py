@@ -33,11 +33,11 @@ VIT: dict[str, dict[str, Any]] = {  # with the encoder `vit`
     "masked_units": {"objective": "masked_units", "labels": "units1", "epochs": 30},
     "masked_units, second round": {"objective": "masked_units", "labels": "units2", "epochs": 30},
 }
-NAMES = {name: name.replace(", second round", "_2") for name in VIT}
+NAMES = {name: f"sound_{name.replace(', second round', '_2')}" for name in VIT}  # mae: a picture's
 LABELERS = {
     "textures": {"labeler": "sound_texture", "run": "none", "options": {"k": 60}},
     "units1": {"labeler": "mfcc_units", "run": "none", "options": {"k": 100}},
-    "units2": {"labeler": "run_units", "run": "masked_units", "options": {"k": 100}},
+    "units2": {"labeler": "run_units", "run": "sound_masked_units", "options": {"k": 100}},
 }
 SECTION = """
 ## Every objective for sounds
@@ -89,7 +89,7 @@ def vit(params: Any) -> None:
     encoder = {"encoder": "vit", "encoder_options": PATCHES}
     runs = {NAMES[name]: encoder | run for name, run in VIT.items()}
     describe(params, ["units1", "units2"], runs)
-    params["audio"].update(encoder)
+    params["audio"]["tasks"]["classification"].update(encoder)
     params["audio"]["controls"] = ["scratch", "random"]
 
 
