@@ -6,7 +6,7 @@ Each category is a Playroom of its own, with hundreds of shapes that nobody cut 
 has who collects chairs. A network is pretrained on them with convex pieces, or with k-means on
 coordinates (as many pieces, and fewer), and fine-tuned on 1 or 10 shapes with the same loss beside
 the supervised one, or left as it is, with a head on its features; another is trained from scratch.
-An hour of one core a category, 25 minutes for each further seed of two starts; a GPU is used where
+An hour of one core a category, 12 minutes for each further seed of convexity; a GPU is used where
 there is one, by as many processes as `--jobs` says. Finished stages are kept in `.gleaner/parts/`,
 by their settings and not by the code: delete the folder after a change that matters.
 """
@@ -31,7 +31,7 @@ FREE = {  # start -> its free labels
     "convexity": "convex", "k-means, 8 pieces": "chunks", "k-means, 20 pieces": "crumbs",
 }  # fmt: skip
 STARTS = (*FREE, SCRATCH)
-SEEDED = ("convexity", "k-means, 8 pieces")  # those of which `--seeds` asks for more than one
+SEEDED = ("convexity",)  # starts of which `--seeds` asks for more than one
 WORLD = ("playroom shape", "ingest shape", *(f"label {labels}" for labels in FREE.values()))
 PIECES = {"voxels": 50000, "depth": 10, "merge": 0.01}
 RUN = {
