@@ -90,7 +90,9 @@ def vit(params: Any) -> None:
     encoder = {"encoder": "vit", "encoder_options": PATCHES}
     runs = {NAMES[name]: encoder | run for name, run in VIT.items()}
     describe(params, ["units1", "units2"], runs)
-    params["audio"]["tasks"]["classification"].update(encoder)
+    # A transformer from scratch wants lower rates than the convolutions that defaults are for.
+    rates = {"scratch_learning_rates": [0.0005, 0.0015, 0.005]}
+    params["audio"]["tasks"]["classification"].update(encoder | rates)
     params["audio"]["controls"] = ["scratch", "random"]
 
 
