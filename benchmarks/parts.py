@@ -229,7 +229,9 @@ def main() -> None:
     parser.add_argument(
         "categories", nargs="*", metavar="CATEGORY", help=f"none: {', '.join(CATEGORIES)}"
     )
-    parser.add_argument("--seeds", type=int, default=1, help="of pretraining (default: 1)")
+    parser.add_argument(
+        "--seeds", type=int, default=1, help="of pretraining on convex pieces (default: 1)"
+    )
     parser.add_argument("--jobs", type=int, default=2, help="stages at a time (default: 2)")
     told = parser.parse_args()
     categories = told.categories or list(CATEGORIES)

@@ -160,9 +160,8 @@ def _bands(x: Tensor, at: Tensor) -> Tensor:
 
 def _beside(at: Tensor, size: int) -> tuple[Tensor, Tensor, Tensor]:
     """Places on a line of so many -> those before and after them, and how near the later one is."""
-    low = at.floor()
-    weight = at - low
-    return low.long(), (low.long() + 1).clamp_(max=size - 1), weight
+    low = at.long()  # places are not negative
+    return low, (low + 1).clamp_(max=size - 1), at - low
 
 
 def _stretch_of(size: int, width: Tensor, start: Tensor) -> Tensor:

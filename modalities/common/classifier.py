@@ -30,7 +30,7 @@ class ClassificationTask(Task):
 
     def __init__(self, told: Mapping[str, Any]) -> None:
         """`told`: the options by name, the `locals()` of the modality's `__init__`."""
-        self.told = dict(told)
+        self.told = {k: v for k, v in told.items() if k not in ("self", "__class__")}
         self.encoder: str = told["encoder"]
         self.encoder_options: dict[str, Any] = told["encoder_options"]
 
@@ -74,14 +74,16 @@ class ClassificationTask(Task):
             "knn": Neighbours(features, self.told["neighbours"], repeats=pretrained),
         }
         if start != "random":
-            recipe = self._recipe(pretrained)
+            recipe = self._recipe(start)
             found["finetune"] = FineTuning(make, recipe, setting, probe if pretrained else None)
         wanted = ["finetune"] if start == "scratch" else self.told["protocols"]
         return {name: found[name] for name in wanted if name in found}
 
-    def _recipe(self, pretrained: bool) -> Recipe:
+    def _recipe(self, start: str) -> Recipe:
         told = self.told
-        factor = 1.0 if pretrained else told["scratch_factor"]
-        rates = told["learning_rates" if pretrained else "scratch_learning_rates"]
+        factor = {"pretrained": 1.0, "scratch": told["scratch_factor"]}[start]
+        rates = {"pretrained": told["learning_rates"], "scratch": told["scratch_learning_rates"]}[
+            start
+        ]
         steps = {name: round(told[name] * factor) for name in STEPS}
         return Recipe(learning_rates=rates, **steps, **{name: told[name] for name in FIXED})
