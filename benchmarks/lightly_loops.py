@@ -1,6 +1,7 @@
 """lightly's own training loops, as its documentation shows them in plain PyTorch.
 
-The encoder is ours, but for MAE, where it is timm's of the same shape. Each takes the pictures of
+The encoder is torchvision's or, by a name that only we have, ours; for MAE it is timm's of the same
+shape. Each takes the pictures of
 an array in memory through lightly's transform in a DataLoader, and yields the number of pictures of
 each step, for ever. On a GPU it has autocast in bf16 and pinned memory, as ours has.
 """
@@ -12,6 +13,22 @@ from typing import Any
 import numpy as np
 
 LR = 0.06
+
+
+def encoder_of(name: str) -> Any:
+    """A network that gives (B, D) features, with D as `dim`."""
+    from torch import nn
+    from torchvision.models import get_model, list_models
+
+    if name not in list_models():
+        from modalities.image import build_encoder
+
+        return build_encoder(name)
+    network = get_model(name, weights=None)
+    dim = network.fc.in_features
+    network.fc = nn.Identity()
+    network.dim = dim
+    return network
 
 
 class Pictures:

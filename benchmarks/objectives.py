@@ -29,7 +29,8 @@ OPTIONS: dict[str, dict[str, Any]] = {  # where the published ones do not fit 32
 SECTION = """
 ## Every objective
 
-`python -m benchmarks objectives`. 32 px, batch {batch}, both cores for everybody, bf16; lightly as
+`python -m benchmarks objectives`. 32 px, batch {batch}, both cores for everybody, bf16: two runs of
+ours at the same time, a thread each, as `glean run` has them, their pictures added up; lightly as
 its documentation shows it, in float32, with two loading workers. *Share*: what the full loop
 (reading, views, step, losses, curves, checkpoints) reaches of the bare step on a batch in memory,
 steps of both taken in turn in one process (aim 0.9). *Factor*: our loop against lightly's, which

@@ -18,7 +18,19 @@ curves, checkpoints. *lightly*: its example with plain PyTorch, with its transfo
 with two workers, its projection head and its loss, in float32, as its documentation shows it.
 Shares and factors are medians over {rounds} rounds.
 
-{training}
+As `glean run` has it: two runs at the same time, a thread each; their pictures are added up. Each
+takes a bare step and one of the loop in turn.
+
+{together}
+
+A single run with both threads; and two of lightly's loops at the same time, with a thread and a
+loading worker each, which is not how it is documented:
+
+{alone}
+
+lightly has torchvision's ResNet-18. Ours is the same network, but on maps of 1 x 1 and 2 x 2, which
+its last stages have at 32 px, our convolutions leave out what lies on padding
+(`modalities/common/convolution.py`); what that saves is in the next table.
 
 ## Which settings pay on this CPU
 
@@ -65,13 +77,14 @@ def page(*, quick: bool) -> str:
     """The page with its first sections."""
     rounds = 1 if quick else training.ROUNDS
     if quick:
-        against = training.against_lightly(1, 0.5, training.CASES[:1])
+        together, alone = training.against_lightly(1, 0.5, training.CASES[:1])
         choices, compiled = training.choices(1, 0.5, ("small",))
     else:
-        against = training.against_lightly()
+        together, alone = training.against_lightly()
         choices, compiled = training.choices()
     return TEXT.format(
-        machine=machine(), rounds=rounds, training=against, choices=choices,
+        machine=machine(), rounds=rounds, together=together, alone=alone,
+        choices=choices,
         advice=ADVICE.format(compiled=compiled), startup=startup.main(rounds),
         masking=masking.main(1, (32,)) if quick else masking.main(),
         ingest=ingest.main((1_000,) if quick else ingest.COUNTS), commands=commands.main(rounds),

@@ -4,7 +4,7 @@ Prints {"rate": pictures/s, "ready": seconds until the first one that counts}. W
 forward, backward and optimiser on a resident batch; `loop` is our whole training loop from a memory
 map on the disk; `share` is both, a step of each in turn, and prints {"bare": ..., "loop": ...};
 `lightly` is lightly's own loop as its documentation shows it: its transform, a DataLoader with two
-workers, its head and loss.
+workers, its head and loss. Not `sparing`: with torch's own convolutions.
 """
 
 import json
@@ -32,6 +32,7 @@ DEFAULT = {
     "channels_last": True,
     "threads": 2,
     "compile": False,
+    "sparing": True,
     "lightly_workers": 2,
 }
 BYTES = 1 << 25  # of all pictures: so many that an epoch is long, as they are in practice
@@ -92,9 +93,16 @@ def bare(setting: dict[str, Any]) -> Iterator[int]:
     """The step that any loop must make: its rate is the ceiling."""
     import torch
 
+    from modalities.common.convolution import Conv
+
     items = torch.from_numpy(pictures(setting["size"])[: setting["batch"]])
+    objective = objective_of(setting)
+    if not setting["sparing"]:
+        for each in objective.modules():
+            if isinstance(each, Conv):
+                each.__class__ = torch.nn.Conv2d  # type: ignore[assignment]
     return steps.alone(
-        objective_of(setting), {"items": items}, precision=setting["precision"], where=device(),
+        objective, {"items": items}, precision=setting["precision"], where=device(),
         channels_last=setting["channels_last"], compiled=setting["compile"],
     )  # fmt: skip
 
@@ -113,11 +121,10 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
 
 
 def lightly(setting: dict[str, Any]) -> Iterator[int]:
-    """lightly's example of the objective with plain PyTorch, with our encoder."""
-    from benchmarks.lightly_loops import LOOPS, Pictures
-    from modalities.image import build_encoder
+    """lightly's example of the objective with plain PyTorch."""
+    from benchmarks.lightly_loops import LOOPS, Pictures, encoder_of
 
-    encoder = build_encoder(setting["encoder"]).to(device())
+    encoder = encoder_of(setting["encoder"]).to(device())
     workers, items = setting["lightly_workers"], pictures(setting["size"])
     shown = Pictures(items, setting["batch"], workers, device())
     return LOOPS[setting["objective"]](encoder, shown)

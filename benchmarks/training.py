@@ -17,7 +17,8 @@ from statistics import median
 from typing import Any
 
 ROOT = Path(__file__).resolve().parents[1]
-ROUNDS = 2
+ROUNDS = 3
+RUNS = 2  # side by side: one for each core
 SECONDS = 4.0  # of each measurement, after its first steps
 CASES = [("small", 32), ("small", 96), ("resnet18", 32), ("resnet18", 96)]
 BATCH = {("resnet18", 96): 128}
@@ -39,11 +40,17 @@ def result(process: subprocess.Popen[str]) -> dict[str, float]:
     return found
 
 
+def side_by_side(**setting: Any) -> dict[str, float]:
+    """What RUNS such measurements at the same time found, added up."""
+    found = [result(p) for p in [start(**setting) for _ in range(RUNS)]]
+    return {key: sum(each[key] for each in found) for key in found[0]}
+
+
 def shares(setting: dict[str, Any], *, lightly: bool, together: bool = False) -> str:
     """Cells: the bare step's rate, the loop's, their ratio; lightly's and the factor, or `-`.
 
-    `together`: bare step and loop in one process and in turn, lightly before and after. Not where
-    steps overlap, as on a GPU.
+    `together`: bare step and loop in one process and in turn, in runs side by side with a thread
+    each; lightly alone, before and after. Not where steps overlap, as on a GPU.
     """
     theirs = lightly and find_spec("lightly") is not None
 
@@ -51,7 +58,10 @@ def shares(setting: dict[str, Any], *, lightly: bool, together: bool = False) ->
         return result(start(way=way, **setting))
 
     before = [of("lightly")["rate"]] if theirs and together else []
-    found = of("share") if together else {way: of(way)["rate"] for way in ("bare", "loop")}
+    if together:
+        found = side_by_side(way="share", threads=1, **setting)
+    else:
+        found = {way: of(way)["rate"] for way in ("bare", "loop")}
     if theirs:
         found["lightly"] = median([*before, of("lightly")["rate"]])
     cells = [f"{found['bare']:.0f}", f"{found['loop']:.0f}"]
@@ -61,30 +71,63 @@ def shares(setting: dict[str, Any], *, lightly: bool, together: bool = False) ->
     return " | ".join(cells if theirs else [*cells, "-", "-"])
 
 
+def everybody(setting: dict[str, Any]) -> dict[str, float]:
+    """One round: the pictures per second of each way to train."""
+    two = side_by_side(way="share", threads=1, **setting)
+    one = result(start(way="share", **setting))
+    found = {"bare": two["bare"], "loop": two["loop"]}
+    found |= {"bare alone": one["bare"], "loop alone": one["loop"]}
+    if find_spec("lightly"):
+        found["lightly"] = result(start(way="lightly", **setting))["rate"]
+        twice = side_by_side(way="lightly", threads=1, lightly_workers=1, **setting)
+        found["lightly twice"] = twice["rate"]
+    return found
+
+
+def rate(found: list[dict[str, float]], way: str) -> str:
+    """The median of the rounds, or `-` for what is not installed."""
+    return f"{median(each[way] for each in found):.0f}" if way in found[0] else "-"
+
+
+def ratio(found: list[dict[str, float]], way: str, other: str, form: str) -> str:
+    """The median of the rounds' ratios, or `-`."""
+    if other not in found[0]:
+        return "-"
+    return f"**{median(each[way] / each[other] for each in found):{form}}**"
+
+
 def against_lightly(
     rounds: int = ROUNDS, seconds: float = SECONDS, cases: Sequence[tuple[str, int]] = CASES
-) -> str:
-    """The table, in Markdown; without lightly installed only against the bare step."""
-    ways = ["bare", "loop", *(["lightly"] if find_spec("lightly") else [])]
-    lines = [
+) -> tuple[str, str]:
+    """Two tables, in Markdown: runs side by side, as `glean run` has them, and a run alone.
+
+    Without lightly installed its columns are empty.
+    """
+    together = [
         "| encoder | side | bare step, pictures/s | our loop | lightly | loop / bare (aim 0.9) "
         "| loop / lightly (aim 3 at 32 px, 2.5 at 96) |",
         "|---|---:|---:|---:|---:|---:|---:|",
     ]
+    alone = [
+        "| encoder | side | bare step | our loop | loop / bare | loop / lightly "
+        "| two of lightly's side by side | our two / its two |",
+        "|---|---:|---:|---:|---:|---:|---:|---:|",
+    ]
     for encoder, size in cases:
-        setting = {"encoder": encoder, "size": size, "batch": BATCH.get((encoder, size), 256)}
-        found = [
-            {way: result(start(way=way, seconds=seconds, **setting))["rate"] for way in ways}
-            for _ in range(rounds)
-        ]
-        cells = [f"{median(r[way] for r in found):.0f}" for way in ways]
-        cells += ["-"] * (3 - len(ways))
-        cells.append(f"**{median(r['loop'] / r['bare'] for r in found):.2f}**")
-        times = [r["loop"] / r["lightly"] for r in found if "lightly" in r]
-        cells.append(f"**{median(times):.1f}**" if times else "-")
-        lines.append(f"| {encoder} | {size} | {' | '.join(cells)} |")
-        print(lines[-1], flush=True)
-    return "\n".join(lines)
+        batch = BATCH.get((encoder, size), 256)
+        setting = {"encoder": encoder, "size": size, "batch": batch, "seconds": seconds}
+        found = [everybody(setting) for _ in range(rounds)]
+        name = f"| {encoder} | {size} | "
+        cells = [rate(found, way) for way in ("bare", "loop", "lightly")]
+        cells += [ratio(found, "loop", "bare", ".2f"), ratio(found, "loop", "lightly", ".1f")]
+        together.append(f"{name}{' | '.join(cells)} |")
+        cells = [rate(found, way) for way in ("bare alone", "loop alone")]
+        cells.append(ratio(found, "loop alone", "bare alone", ".2f"))
+        cells += [ratio(found, "loop alone", "lightly", ".1f"), rate(found, "lightly twice")]
+        cells.append(ratio(found, "loop", "lightly twice", ".1f"))
+        alone.append(f"{name}{' | '.join(cells)} |")
+        print(together[-1], alone[-1], sep="\n", flush=True)
+    return "\n".join(together), "\n".join(alone)
 
 
 COMPILED = "bf16, channels last, 1 thread, torch.compile"
@@ -97,6 +140,7 @@ CHOICES: dict[str, dict[str, Any]] = {
     "bf16, channels first, 1 thread": {"channels_last": False, "threads": 1},
     "bf16, channels last, 1 thread (default)": {"threads": 1},
     COMPILED: {"threads": 1, "compile": True},
+    "bf16, channels last, 1 thread, torch's convolutions": {"threads": 1, "sparing": False},
     "bf16, channels last, 2 threads": {"threads": 2},
 }  # fmt: skip
 
@@ -129,5 +173,5 @@ def choices(
 
 
 if __name__ == "__main__":
-    print(against_lightly())
+    print(*against_lightly(), sep="\n\n")
     print(choices()[0])

@@ -9,9 +9,10 @@ from typing import Any, TypeAlias
 import pytest
 import torch
 from torch import nn
+from torch.utils.flop_counter import FlopCounterMode
 
 from modalities.audio.encoder import build
-from modalities.common.convolution import Conv, ConvTranspose, careful
+from modalities.common.convolution import WORTH, Conv, ConvTranspose, careful
 
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
 
@@ -46,6 +47,20 @@ def check(careful: Convolution, plain: Convolution, x: torch.Tensor) -> None:
         assert all(torch.equal(one, two) for one, two in zip(first, other, strict=True))
     for one, true in zip(first, right, strict=True):
         assert (one - true).norm() < 0.02 * true.norm()
+
+
+def operations(conv: Convolution, x: torch.Tensor) -> list[Any]:
+    """What torch did for the output."""
+    with torch.profiler.profile() as seen:
+        conv(x)
+    return list(seen.events() or [])
+
+
+def multiplied(conv: Convolution, x: torch.Tensor) -> int:
+    """Multiplications and additions for the output, and for its gradients."""
+    with FlopCounterMode(display=False) as counter:
+        conv(x.clone().requires_grad_()).sum().backward()
+    return counter.get_total_flops()
 
 
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
@@ -85,6 +100,58 @@ def test_one_column_is_spread_right(height: int) -> None:
     for width in (1, 2):
         x = torch.randn(16, 128, height, width)
         check(narrow, plain, x)
+
+
+@pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"),
+    [
+        (3, 1, 1, (1, 1)), (3, 1, 1, (2, 2)), (3, 1, 1, (1, 2)), (3, 2, 1, (2, 2)),
+        (1, 1, 0, (1, 1)), (1, 2, 0, (1, 1)), (5, 1, 2, (3, 2)), (7, 2, 3, (4, 3)),
+        ((3, 1), (2, 1), (1, 0), (2, 1)), ((3, 5), 1, (1, 2), (2, 3)), (4, 1, 0, (4, 4)),
+    ],
+)  # fmt: skip
+def test_maps_below_one_kernel_are_one_product(
+    kernel: Any, stride: Any, padding: Any, size: tuple[int, int], layout: torch.memory_format
+) -> None:
+    """Where every place meets every other: right, with and without a bias, and less to multiply."""
+    torch.manual_seed(0)
+    x = torch.randn(WORTH, 24, *size).contiguous(memory_format=layout)
+    for bias in (False, True):
+        mine, plain = (
+            each(24, 40, kernel, stride, padding, bias=bias).to(memory_format=layout)
+            for each in (Conv, nn.Conv2d)
+        )
+        plain.load_state_dict(mine.state_dict())
+        check(mine, plain, x)
+    assert multiplied(mine, x) <= multiplied(plain, x)
+    assert {m.name for m in operations(mine, x)} & {"aten::addmm", "aten::mm"}
+
+
+@pytest.mark.parametrize(
+    ("kernel", "stride", "padding", "size"),
+    [(3, 1, 1, (3, 3)), (3, 1, 1, (2, 3)), (3, 2, 1, (3, 2)), (1, 1, 0, (2, 2)), (2, 2, 0, (2, 3))],
+)
+def test_maps_above_one_kernel_are_convolved(
+    kernel: int, stride: int, padding: int, size: tuple[int, int]
+) -> None:
+    """Some place does not meet some other; so are small batches, and all outside training."""
+    torch.manual_seed(0)
+    mine = Conv(24, 40, kernel, stride, padding)
+    plain = nn.Conv2d(24, 40, kernel, stride, padding)
+    plain.load_state_dict(mine.state_dict())
+    x = torch.randn(WORTH, 24, *size)
+    check(mine, plain, x)
+    tiny = torch.randn(WORTH, 24, 1, 1)
+    small = Conv(24, 40, 3, 1, 1)
+    for conv, map_ in ((mine, x), (small, tiny[1:]), (small.eval(), tiny)):
+        names = {m.name for m in operations(conv, map_)}
+        assert "aten::convolution" in names and not names & {"aten::addmm", "aten::mm"}
+
+
+def test_a_map_that_is_too_small_is_refused_as_torch_refuses_it() -> None:
+    with pytest.raises(RuntimeError, match="Kernel size can't be greater"):
+        Conv(4, 4, 5)(torch.zeros(WORTH, 4, 2, 2))
 
 
 def test_other_convolutions_are_as_torch_has_them() -> None:

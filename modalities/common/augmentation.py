@@ -137,6 +137,11 @@ def fast(device: torch.device) -> torch.dtype:
     return torch.bfloat16 if low else torch.float32
 
 
+def planes(items: Tensor) -> Tensor:
+    """(B, H, W, 3) -> the same, in memory a plane of each colour: for who makes several views."""
+    return items.permute(0, 3, 1, 2).contiguous().permute(0, 2, 3, 1)
+
+
 def resample(items: Tensor, rows: Tensor, columns: Tensor) -> Tensor:
     """(B, H, W, 3) uint8, (B, S, H), (B, T, W) -> (B, 3, S, T) in [0, 255]."""
     batch, height, width, _ = items.shape
@@ -166,13 +171,14 @@ def stretch(at: Tensor, size: int, kind: torch.dtype) -> Tensor:
     if at.device.type == "cuda":  # where scattering in a fixed order is slow
         pixels = torch.arange(size, device=at.device)
         return (1 - (at[:, :, None] - pixels).abs_()).clamp_(min=0).to(kind)
-    low = at.floor()[:, :, None]
-    high = (low + 1).clamp_(max=size - 1)
-    weight = at[:, :, None] - low
-    matrix = torch.zeros(*at.shape, size, dtype=kind, device=at.device)
-    # At the last pixel low and high are the same one, and what is written second is right.
-    matrix.scatter_(2, high.long(), weight.to(kind))
-    return matrix.scatter_(2, low.long(), (1 - weight).to(kind))
+    low = at.floor()
+    weight = (at - low).flatten()
+    first = low.long().flatten() + torch.arange(at.numel(), device=at.device) * size
+    # At the last pixel the next one is the same one, and what is written second is right.
+    second = first + (low.flatten() < size - 1)
+    matrix = torch.zeros(at.numel() * size, dtype=kind, device=at.device)
+    matrix.index_copy_(0, second, weight.to(kind)).index_copy_(0, first, (1 - weight).to(kind))
+    return matrix.view(*at.shape, size)
 
 
 def soften(matrix: Tensor, sigma: Tensor) -> Tensor:

@@ -11,6 +11,7 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step
+from modalities.common.augmentation import planes
 from modalities.common.contrast import nt_xent, unit
 from modalities.common.heads import mlp
 from modalities.image import pictures
@@ -41,8 +42,9 @@ class SimCLR(Objective):
         self.augmentation = contrastive(crop=crop, colour=colour, blur=blur, grey=grey)
 
     def views(self, batch: Batch, rng: Randomness) -> Batch:
-        first = self.augmentation(batch["items"], rng)  # (B, 3, H, W)
-        return {"first": first, "second": self.augmentation(batch["items"], rng)}
+        items = planes(batch["items"])
+        first = self.augmentation(items, rng)  # (B, 3, H, W)
+        return {"first": first, "second": self.augmentation(items, rng)}
 
     def forward(self, batch: Batch) -> Step:
         both = torch.cat([batch["first"], batch["second"]])  # one batch for the batch norms
