@@ -1,6 +1,6 @@
 """All measurements, and docs/BENCHMARKS.md from them: `python -m benchmarks [PART...] [--quick]`.
 
-About half an hour; leave the machine alone meanwhile. `--quick` only tries that every part runs, in
+About forty minutes; leave the machine alone meanwhile. `--quick` only tries that every part runs, in
 about three minutes, and prints what it made without keeping it.
 """
 

@@ -5,7 +5,7 @@ from benchmarks.machine import machine
 
 TEXT = """# Benchmarks
 
-Made by `make bench` (`python -m benchmarks`), which takes about half an hour. Machine: {machine}.
+Made by `make bench` (`python -m benchmarks`), which takes about forty minutes. Machine: {machine}.
 All that is compared was measured in turn in one run, each in a process of its own. A number that
 misses its aim stands here as it is.
 
