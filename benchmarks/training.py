@@ -110,7 +110,7 @@ def against_lightly(
     ]
     alone = [
         "| encoder | side | bare step | our loop | loop / bare | loop / lightly "
-        "| two of lightly's side by side | our two / its two |",
+        "| two of lightly's side by side | ours side by side / these |",
         "|---|---:|---:|---:|---:|---:|---:|---:|",
     ]
     for encoder, size in cases:
