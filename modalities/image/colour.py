@@ -23,11 +23,11 @@ KNEE = 6 / 29  # below its cube Lab's cube root is a line
 
 def to_lab(rgb: Tensor) -> Tensor:
     """(B, 3, H, W) RGB -> (B, 3, H, W) Lab."""
-    bent = ((rgb.clamp(min=0.04045) + 0.055) / 1.055) ** 2.4
+    bent = rgb.clamp(min=0.04045).add_(0.055).div_(1.055).pow_(2.4)
     linear = torch.where(rgb > 0.04045, bent, rgb / 12.92)
     matrix = constant(LINEAR, rgb.device, rgb.dtype)
     xyz = _mix(matrix / matrix.sum(1, keepdim=True), linear)  # white is (1, 1, 1)
-    root = xyz.clamp(min=KNEE**3) ** (1 / 3)
+    root = xyz.clamp(min=KNEE**3).pow_(1 / 3)
     x, y, z = torch.where(xyz > KNEE**3, root, xyz / (3 * KNEE**2) + 4 / 29).unbind(1)
     return torch.stack([116 * y - 16, 500 * (x - y), 200 * (y - z)], 1)
 
@@ -48,7 +48,7 @@ def lab_of(image: Tensor) -> Tensor:
     """(B, 3, H, W) as an encoder takes it, normalised -> (B, 3, H, W) Lab."""
     kind = image.device, image.dtype
     std, mean = (constant(each, *kind)[:, None, None] for each in (STD, MEAN))
-    return to_lab((image * std + mean).clamp(0, 1))
+    return to_lab((image.contiguous() * std).add_(mean).clamp_(0, 1))
 
 
 def without_colour(lab: Tensor) -> Tensor:
@@ -95,22 +95,29 @@ class Palette(nn.Module):
         super().__init__()
         self.nearest, self.sigma = nearest, sigma
         self.register_buffer("points", bins().clone(), persistent=False)
-        self.register_buffer("candidates", _candidates(nearest), persistent=False)
+        candidates = _candidates(nearest)
+        self.register_buffer("candidates", candidates, persistent=False)
+        near = bins()[candidates].permute(2, 0, 1).contiguous()
+        self.register_buffer("near", near, persistent=False)
         self.points: Tensor  # (Q, 2)
         self.candidates: Tensor  # (G, M)
+        self.near: Tensor  # (2, G, M), their ab
 
     def encode(self, ab: Tensor) -> tuple[Tensor, Tensor]:
         """(B, 2, H, W) -> the nearest bins (B, K, H, W), nearest first, and their shares.
 
         Shares follow the Gaussian of a bin's distance and sum to 1.
         """
-        ab = ab.permute(0, 2, 3, 1)  # (B, H, W, 2)
-        row, column = (ab / STEP).round().long().clamp(-REACH, REACH).add(REACH).unbind(3)
-        close = self.candidates[row * SIDE + column]  # (B, H, W, M)
-        far = (self.points[close] - ab[..., None, :]).square().sum(4)
+        a, b = ab.unbind(1)  # (B, H, W) each
+        row, column = ((x / STEP).round().long().clamp_(-REACH, REACH).add_(REACH) for x in (a, b))
+        cell = row * SIDE + column
+        away = (self.near[axis][cell] - x[..., None] for axis, x in enumerate((a, b)))
+        first, second = (each.square_() for each in away)
+        far = first.add_(second)  # (B, H, W, M)
         square, which = far.topk(self.nearest, dim=3, largest=False)
         share = torch.softmax(square / (-2 * self.sigma**2), 3)
-        return close.gather(3, which).permute(0, 3, 1, 2), share.permute(0, 3, 1, 2)
+        found = self.candidates[cell[..., None], which]
+        return found.permute(0, 3, 1, 2), share.permute(0, 3, 1, 2)
 
     def annealed_mean(self, scores: Tensor, temperature: float = 0.38) -> Tensor:
         """(B, Q, H, W) scores (logits) of the bins -> one colour each, (B, 2, H, W).

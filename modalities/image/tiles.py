@@ -55,9 +55,12 @@ def normalised(tiles: Tensor) -> Tensor:
 
 def coloured(x: Tensor) -> Tensor:
     """(B, 3, H, W) normalised -> (B,) booleans: false where all pixels are grey."""
-    shape = (1, 3, 1, 1)
-    light = x * constant(STD, x.device).view(shape) + constant(MEAN, x.device).view(shape)
-    return (light.amax(1) - light.amin(1)).amax((1, 2)) > 0.5 / 255
+    red, green, blue = x.unbind(1)
+    away = [
+        (red * STD[0] + (MEAN[0] - MEAN[c])).sub_(other, alpha=STD[c]).abs_().amax((1, 2))
+        for c, other in ((1, green), (2, blue))
+    ]  # the others from red, in shares of white
+    return torch.stack(away).amax(0) > 0.5 / 255
 
 
 def drop(patches: Tensor, rng: Randomness) -> Tensor:
