@@ -81,28 +81,29 @@ def device() -> str:
 
 def objective_of(setting: dict[str, Any]) -> Any:
     """The objective with its encoder, as a run of params.yaml makes it."""
+    from torch import nn
+
+    from modalities.common.convolution import Conv
     from tasks.params import Params
     from tasks.pretrain import construct
 
     run = {key: setting[key] for key in ("objective", "encoder", "options")}
     image = {"source": "none", "labels": "none", "runs": {"bench": run}}
-    return construct(Params.model_validate({"image": image}), "bench")
+    objective = construct(Params.model_validate({"image": image}), "bench")
+    if not setting["sparing"]:
+        for each in objective.modules():
+            if isinstance(each, Conv):
+                each.__class__ = nn.Conv2d  # type: ignore[assignment]
+    return objective
 
 
 def bare(setting: dict[str, Any]) -> Iterator[int]:
     """The step that any loop must make: its rate is the ceiling."""
     import torch
 
-    from modalities.common.convolution import Conv
-
     items = torch.from_numpy(pictures(setting["size"])[: setting["batch"]])
-    objective = objective_of(setting)
-    if not setting["sparing"]:
-        for each in objective.modules():
-            if isinstance(each, Conv):
-                each.__class__ = torch.nn.Conv2d  # type: ignore[assignment]
     return steps.alone(
-        objective, {"items": items}, precision=setting["precision"], where=device(),
+        objective_of(setting), {"items": items}, precision=setting["precision"], where=device(),
         channels_last=setting["channels_last"], compiled=setting["compile"],
     )  # fmt: skip
 

@@ -28,6 +28,7 @@ def start(**setting: Any) -> subprocess.Popen[str]:
     command = [sys.executable, "-m", "benchmarks.step", json.dumps(setting)]
     threads = str(setting.get("threads", 2))
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT)}
+    environment["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # compiling counts, each time
     return subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True)
 
 

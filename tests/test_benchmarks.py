@@ -1,82 +1,22 @@
 """The measurements themselves: that each gives a number, not which one."""
 
-import itertools
 import json
-import math
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from importlib import import_module
-from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
-from benchmarks import masking, objectives, pages, parts, shapes, sound, step, steps, training
+from benchmarks import masking, objectives, pages, parts, shapes, sound
 from benchmarks.__main__ import PARTS, main, there
 from tasks.params import load
-
-TINY = {"size": 32, "batch": 8, "threads": 1, "seconds": 0.2}
-
-
-@pytest.mark.parametrize("way", ["bare", "loop"])
-def test_each_way_of_training_has_a_rate(way: str) -> None:
-    found, ready = step.rate(step.WAYS[way](step.DEFAULT | TINY | {"way": way}), TINY["seconds"])
-    assert math.isfinite(found) and found > 0
-    assert ready > 0
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("lightly") is None, reason="needs pip install -e .[bench]")
-def test_lightly_has_a_rate_in_a_process_of_its_own() -> None:
-    found = training.result(training.start(way="lightly", **TINY))
-    assert math.isfinite(found["rate"]) and found["rate"] > 0
-
-
-def test_bare_step_and_loop_are_taken_in_turn() -> None:
-    order: list[str] = []
-
-    def endless(name: str) -> Iterator[int]:
-        while True:
-            order.append(name)
-            yield 8
-
-    ticks = itertools.count()
-    bare, loop = steps.in_turn(endless("bare"), endless("loop"), 0, lambda: float(next(ticks)))
-    assert order == ["bare", "loop"] * (steps.WARM + 3)
-    assert (bare, loop) == (1.0, 1.0)
-    found = training.result(training.start(way="share", **TINY))
-    assert found["bare"] > 0 and found["loop"] > 0
-
-
-def test_the_default_setting_is_among_the_choices() -> None:
-    assert sum("default" in name for name in training.CHOICES) == 1
-    assert all(set(setting) <= set(step.DEFAULT) for setting in training.CHOICES.values())
 
 
 def test_masking_has_a_table() -> None:
     table = masking.main(1, (16,), width=32, depth=1, heads=2)
     assert len(table.splitlines()) == 4
     assert "16 px, bf16" in table
-
-
-@pytest.mark.parametrize("objective", ["jigsaw", "contrastive", "mae"])
-@pytest.mark.parametrize("way", ["bare", "loop"])
-def test_every_objective_has_a_rate(objective: str, way: str) -> None:
-    setting = step.DEFAULT | TINY | {"objective": objective, "way": way}
-    if objective == "mae":
-        setting["encoder"] = "vit"
-    found, _ = step.rate(step.WAYS[way](setting), 0.1)
-    assert math.isfinite(found) and found > 0
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(find_spec("lightly") is None, reason="needs pip install -e .[bench]")
-@pytest.mark.parametrize("objective", ["moco_v2", "byol", "mae"])
-def test_lightly_has_an_equivalent(objective: str) -> None:
-    encoder = "vit" if objective == "mae" else "small"
-    setting = TINY | {"objective": objective, "encoder": encoder, "batch": 16}
-    found = training.result(training.start(way="lightly", **setting))
-    assert math.isfinite(found["rate"]) and found["rate"] > 0
 
 
 def test_the_encoder_side_of_masking_has_a_table() -> None:
