@@ -1,9 +1,9 @@
 """lightly's own training loops, as its documentation shows them in plain PyTorch.
 
 The encoder is torchvision's or, by a name that only we have, ours; for MAE it is timm's of the same
-shape. Each takes the pictures of
-an array in memory through lightly's transform in a DataLoader, and yields the number of pictures of
-each step, for ever. On a GPU it has autocast in bf16 and pinned memory, as ours has.
+shape. Each takes the pictures of an array in memory through lightly's transform in a DataLoader,
+and yields the number of pictures of each step, for ever. On a GPU it has autocast in bf16 and
+pinned memory, as ours has.
 """
 
 import copy
@@ -16,7 +16,7 @@ LR = 0.06
 
 
 def encoder_of(name: str) -> Any:
-    """A network that gives (B, D) features, with D as `dim`."""
+    """A network that gives (B, D) features, with D as `dim`; of torchvision's, ResNets only."""
     from torch import nn
     from torchvision.models import get_model, list_models
 

@@ -6,8 +6,8 @@ from benchmarks.machine import machine
 TEXT = """# Benchmarks
 
 Made by `make bench` (`python -m benchmarks`), which takes about forty minutes. Machine: {machine}.
-All that is compared was measured in turn in one run, each in a process of its own. A number that
-misses its aim stands here as it is.
+All that is compared was measured in turn in one run. A number that misses its aim stands here as it
+is.
 
 ## Training, against the bare step and against lightly
 
@@ -83,8 +83,7 @@ def page(*, quick: bool) -> str:
         together, alone = training.against_lightly()
         choices, compiled = training.choices()
     return TEXT.format(
-        machine=machine(), rounds=rounds, together=together, alone=alone,
-        choices=choices,
+        machine=machine(), rounds=rounds, together=together, alone=alone, choices=choices,
         advice=ADVICE.format(compiled=compiled), startup=startup.main(rounds),
         masking=masking.main(1, (32,)) if quick else masking.main(),
         ingest=ingest.main((1_000,) if quick else ingest.COUNTS), commands=commands.main(rounds),

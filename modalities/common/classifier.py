@@ -81,9 +81,9 @@ class ClassificationTask(Task):
 
     def _recipe(self, start: str) -> Recipe:
         told = self.told
-        factor = {"pretrained": 1.0, "scratch": told["scratch_factor"]}[start]
-        rates = {"pretrained": told["learning_rates"], "scratch": told["scratch_learning_rates"]}[
-            start
-        ]
+        factor, rates = {
+            "pretrained": (1.0, told["learning_rates"]),
+            "scratch": (told["scratch_factor"], told["scratch_learning_rates"]),
+        }[start]
         steps = {name: round(told[name] * factor) for name in STEPS}
         return Recipe(learning_rates=rates, **steps, **{name: told[name] for name in FIXED})
