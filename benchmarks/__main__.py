@@ -1,7 +1,7 @@
 """All measurements, and docs/BENCHMARKS.md from them: `python -m benchmarks [PART...] [--quick]`.
 
 About forty minutes; leave the machine alone meanwhile. `--quick` only tries that every part runs,
-in about three minutes, and prints what it made without keeping it.
+in some ten minutes, and prints what it made without keeping it.
 """
 
 import argparse
