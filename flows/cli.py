@@ -129,8 +129,8 @@ def ui(
     stop: Annotated[bool, typer.Option("--stop", help="end the server")] = False,
     open_: Annotated[bool, typer.Option("--open", help="open the browser")] = False,
 ) -> None:
-    """The Prefect server and its page, on 127.0.0.1."""
-    from flows import server, zombies
+    """The Prefect server, and a link to its page: whoever has the link can use the page."""
+    from flows import api, server, zombies
 
     root = _project()
     if stop:
@@ -138,11 +138,11 @@ def ui(
         out.print(f"stopped the server on {ended.page}" if ended else "no server was running")
         return
     found = server.ensure(root)
-    for line in zombies.reap(root, found.api):
+    for line in zombies.reap(root, found):
         out.print(line, markup=False)
-    out.print(found.page, markup=False)
+    out.print(found.link, markup=False)
     if open_:
-        typer.launch(found.page)
+        typer.launch(api.door(root, found).as_uri())
 
 
 @app.command()

@@ -1,6 +1,7 @@
 """What `glean run`, `status` and `serve` do. Prefect is imported only when something has to run."""
 
 import asyncio
+import shlex
 import signal
 import sys
 from contextlib import suppress
@@ -11,7 +12,8 @@ from typing import Any
 from rich.console import Console
 from rich.table import Table
 
-from flows import dvc_graph, results, selection, server, zombies
+from flows import api, dvc_graph, results, selection, server, zombies
+from flows.api import Server
 from flows.dvc_graph import Stage
 from flows.heal import heal
 from flows.terminal import Terminal, duration
@@ -35,7 +37,7 @@ def run(  # noqa: PLR0913
     if not stale:
         found = server.running(root) if zombies.dead(root) else None
         if found:
-            zombies.reap(root, found.api)
+            zombies.reap(root, found)
         out.print(f"Everything is up to date ({len(stages)} stages).")
         show_results(root, params, out)
         return
@@ -49,7 +51,7 @@ def run(  # noqa: PLR0913
 
 def _flow(root: Path, parameters: dict[str, Any], out: Console, err: Console) -> int:
     found = _server(root, out)
-    for line in zombies.reap(root, found.api):
+    for line in zombies.reap(root, found):
         out.print(line, markup=False)
     from flows import follow
     from flows.pipeline import pipeline
@@ -74,17 +76,17 @@ def _hang_up(*_: Any) -> None:
     raise KeyboardInterrupt
 
 
-def _server(root: Path, out: Console) -> server.Server:
+def _server(root: Path, out: Console) -> Server:
     """The server, which this process uses from now on; while it starts, Prefect is imported."""
     if server.recorded(root) is None:
         out.print("[dim]starting the Prefect server (once)[/]")
     begun = server.begin(root)
-    server.adopt(root, begun)
+    api.adopt(root, begun)
     import_module("flows.pipeline")
     found = server.ensure(root)
     if found != begun:
         raise UserError(f"port {begun.port} was taken meanwhile: try again")
-    out.print(f"[dim]watch it on {found.page}[/]")
+    out.print(f"[dim]watch it on {found.page} (`glean ui` opens it)[/]")
     return found
 
 
@@ -152,7 +154,7 @@ def serve(root: Path, cron: str | None, *, out: Console) -> None:
     """A deployment beside the server: on schedule, on demand, until Ctrl-C."""
     load()
     found = _server(root, out)
-    for line in zombies.reap(root, found.api):
+    for line in zombies.reap(root, found):
         out.print(line, markup=False)
     from prefect.exceptions import TerminationSignal
     from prefect.runner import Runner
@@ -162,31 +164,34 @@ def serve(root: Path, cron: str | None, *, out: Console) -> None:
 
     if cron is not None:
         _check_cron(cron)
-    bin_ = Path(sys.executable).parent / "prefect"
     name = f"{pipeline.name}/{DEPLOYMENT}"
     out.print(f"serving {name}" + (f", scheduled {cron}" if cron else "") + "; Ctrl-C ends it")
-    out.print(
-        f"on demand: PREFECT_API_URL={found.api} {bin_} deployment run '{name}'", markup=False
-    )
+    out.print(f"on demand: {on_demand(root, found, name)}", markup=False)
     runner = Runner(name=DEPLOYMENT, limit=1)  # one checkout, one run at a time
     deployment = runner.add_flow(
         pipeline, name=DEPLOYMENT, cron=cron, entrypoint_type=EntrypointType.MODULE_PATH
     )
-    _refuse_unknown(found.api, str(deployment))
+    _refuse_unknown(found, str(deployment))
     with suppress(KeyboardInterrupt, TerminationSignal):
         asyncio.run(runner.start())
 
 
-def _refuse_unknown(api: str, deployment: str) -> None:
+def on_demand(root: Path, found: Server, name: str) -> str:
+    """The command for a shell that triggers a run; the key is in no command line that others see.
+
+    `$(cat ...)` goes into the environment of the command, which is its owner's.
+    """
+    key, prefect = shlex.quote(str(root / api.KEY)), Path(sys.executable).parent / "prefect"
+    where = f'PREFECT_API_URL={found.api} PREFECT_API_AUTH_STRING="$(cat {key})"'
+    return f"{where} {shlex.quote(str(prefect))} deployment run {shlex.quote(name)}"
+
+
+def _refuse_unknown(found: Server, deployment: str) -> None:
     """Prefect lets misspelt parameters pass, and the run then crashes."""
     path = f"/deployments/{deployment}"
-    schema = server.call(api, path)["parameter_openapi_schema"]
-    server.call(
-        api,
-        path,
-        {"parameter_openapi_schema": schema | {"additionalProperties": False}},
-        method="PATCH",
-    )
+    schema = api.call(found, path)["parameter_openapi_schema"]
+    strict = {"parameter_openapi_schema": schema | {"additionalProperties": False}}
+    api.call(found, path, strict, method="PATCH")
 
 
 def _check_cron(cron: str) -> None:

@@ -14,6 +14,7 @@ from pathlib import Path
 import psutil
 
 from flows import server
+from flows.api import Server, call
 
 FLOWS = Path(".gleaner/flows")
 FINAL = {"COMPLETED", "FAILED", "CANCELLED", "CRASHED"}
@@ -48,12 +49,12 @@ def dead(root: Path) -> list[Path]:
     return notes
 
 
-def reap(root: Path, api: str) -> list[str]:
+def reap(root: Path, found: Server) -> list[str]:
     """Mark the dead flow runs and their unfinished tasks as Crashed; what was done, a line each."""
     lines = []
     for note in dead(root):
         try:
-            if _crash(api, note.stem):
+            if _crash(found, note.stem):
                 lines.append(f"marked the killed flow run {note.stem} as Crashed")
         except urllib.error.HTTPError as error:
             if error.code not in (404, 422):  # unknown to this server: nothing to mark
@@ -64,14 +65,14 @@ def reap(root: Path, api: str) -> list[str]:
     return lines
 
 
-def _crash(api: str, flow_run: str) -> bool:
-    state = (server.call(api, f"/flow_runs/{flow_run}").get("state") or {}).get("type")
-    tasks = server.call(api, "/task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run]}}})
+def _crash(found: Server, flow_run: str) -> bool:
+    state = (call(found, f"/flow_runs/{flow_run}").get("state") or {}).get("type")
+    tasks = call(found, "/task_runs/filter", {"flow_runs": {"id": {"any_": [flow_run]}}})
     for task in tasks:
         if (task.get("state") or {}).get("type") not in FINAL:
             body = {"state": CRASHED, "force": True}
-            server.call(api, f"/task_runs/{task['id']}/set_state", body)
+            call(found, f"/task_runs/{task['id']}/set_state", body)
     if state in FINAL:
         return False
-    server.call(api, f"/flow_runs/{flow_run}/set_state", {"state": CRASHED, "force": True})
+    call(found, f"/flow_runs/{flow_run}/set_state", {"state": CRASHED, "force": True})
     return True

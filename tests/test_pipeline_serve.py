@@ -1,9 +1,9 @@
 """`glean serve`: a schedule fires, a trigger with parameters runs, bad ones are refused."""
 
 import os
+import shlex
 import signal
 import subprocess
-import sys
 import urllib.error
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,7 +13,7 @@ import psutil
 import pytest
 import tiny_project as tiny
 
-from flows import server
+from flows import launch, server
 
 pytestmark = pytest.mark.slow
 
@@ -66,13 +66,15 @@ def test_the_schedule_fires_and_every_stage_is_cached(served: Path) -> None:
 
 
 def test_a_trigger_with_parameters(served: Path) -> None:
-    command = ["deployment", "run", "gleaner/default", "--param", 'targets=["pretrain-image-a"]']
+    """The command that `glean serve` prints, from a shell that knows nothing else."""
+    wanted = 'targets=["pretrain-image-a"]'
     found = server.running(served)
     assert found
-    environment = tiny.environment() | server.settings(served, found.port)
+    command = f"{launch.on_demand(served, found, 'gleaner/default')} --param {shlex.quote(wanted)}"
+    outside = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
     done = subprocess.run(
-        [sys.executable, "-m", "prefect", *command],
-        env=environment, capture_output=True, text=True, timeout=120, check=False,
+        ["sh", "-c", command],
+        env=outside, capture_output=True, text=True, timeout=120, check=False,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     chosen = [

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image
 
 from flows import server
+from flows.api import call
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -116,7 +117,7 @@ def until(found: Callable[[], Any], seconds: float = 60) -> Any:
 def api(root: Path, path: str, body: Any = None) -> Any:
     found = server.recorded(root)
     assert found
-    return server.call(found.api, path, body, timeout=30)
+    return call(found, path, body, timeout=30)
 
 
 def flow_runs(root: Path) -> list[dict[str, Any]]:
