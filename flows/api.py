@@ -19,6 +19,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from modalities.items import UserError
+
 FOLDER = Path(".gleaner")
 KEY = FOLDER / "server.key"
 HOST = "127.0.0.1"
@@ -73,6 +75,8 @@ def read_key(root: Path) -> str:
     """The key of the project's server; empty if there is none."""
     try:
         return (root / KEY).read_text("utf-8").strip()
+    except PermissionError:
+        raise UserError(f"{KEY}: it is another user's; a checkout is for one user") from None
     except (OSError, ValueError):
         return ""
 

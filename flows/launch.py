@@ -85,7 +85,7 @@ def _server(root: Path, out: Console) -> Server:
     import_module("flows.pipeline")
     found = server.ensure(root)
     if found != begun:
-        raise UserError(f"port {begun.port} was taken meanwhile: try again")
+        raise UserError("the Prefect server had to be started anew: try again")
     out.print(f"[dim]watch it on {found.page} (`glean ui` opens it)[/]")
     return found
 
@@ -156,6 +156,7 @@ def serve(root: Path, cron: str | None, *, out: Console) -> None:
     found = _server(root, out)
     for line in zombies.reap(root, found):
         out.print(line, markup=False)
+    import httpx
     from prefect.exceptions import TerminationSignal
     from prefect.runner import Runner
     from prefect.types.entrypoint import EntrypointType
@@ -172,8 +173,13 @@ def serve(root: Path, cron: str | None, *, out: Console) -> None:
         pipeline, name=DEPLOYMENT, cron=cron, entrypoint_type=EntrypointType.MODULE_PATH
     )
     _refuse_unknown(found, str(deployment))
-    with suppress(KeyboardInterrupt, TerminationSignal):
-        asyncio.run(runner.start())
+    try:
+        with suppress(KeyboardInterrupt, TerminationSignal):
+            asyncio.run(runner.start())
+    except httpx.HTTPError as error:
+        why = str(error).split(" - ")[0]
+        text = f"the Prefect server was stopped or does not answer ({why}): `glean serve` again"
+        raise UserError(text) from None
 
 
 def on_demand(root: Path, found: Server, name: str) -> str:
@@ -183,7 +189,7 @@ def on_demand(root: Path, found: Server, name: str) -> str:
     """
     key, prefect = shlex.quote(str(root / api.KEY)), Path(sys.executable).parent / "prefect"
     where = f'PREFECT_API_URL={found.api} PREFECT_API_AUTH_STRING="$(cat {key})"'
-    return f"{where} {shlex.quote(str(prefect))} deployment run {shlex.quote(name)}"
+    return f"{where} {shlex.quote(str(prefect))} deployment run '{name}'"
 
 
 def _refuse_unknown(found: Server, deployment: str) -> None:

@@ -118,3 +118,9 @@ def test_cancel_in_the_page_ends_the_tree(served: Path) -> None:
     (served / "how/pretrain-image-b").unlink()
     run = ended(served, trigger(served))
     assert run["state"]["type"] == "COMPLETED", run["state"]
+
+
+def test_the_key_is_in_no_log(served: Path) -> None:
+    found = server.running(served)
+    assert found
+    assert tiny.files_with(served, found.key) == {"server.key"}

@@ -139,6 +139,16 @@ def test_the_door_on_disk_opens_the_page(
     browser.until("location.pathname == '/dashboard'")
 
 
+def test_without_the_link_the_page_asks_for_a_password(
+    found: Server, flow: str, browser: chromium.Browser
+) -> None:
+    log_in(browser, found)
+    browser.value("localStorage.clear()")
+    browser.open(f"{found.page}/runs")
+    browser.until("location.pathname == '/login'")
+    shown(browser, "Login")
+
+
 @pytest.mark.parametrize("host", ["127.0.0.1", "localhost", "evil.example"])
 def test_another_page_learns_nothing_and_starts_nothing(
     found: Server, flow: str, browser: chromium.Browser, other_port: int, host: str

@@ -155,5 +155,11 @@ def edges_of(tasks: dict[str, dict[str, Any]]) -> set[tuple[str, str]]:
     }
 
 
+def files_with(root: Path, text: str) -> set[str]:
+    """The names of all files below that have it somewhere."""
+    files = [p for p in root.rglob("*") if p.is_file()]
+    return {p.name for p in files if text.encode() in p.read_bytes()}
+
+
 def notes(root: Path) -> list[Any]:
     return [json.loads(p.read_text()) for p in (root / ".gleaner/flows").glob("*.json")]
