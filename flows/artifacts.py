@@ -20,10 +20,14 @@ import httpx
 from prefect.client.orchestration import SyncPrefectClient, get_client
 from prefect.client.schemas.actions import ArtifactCreate, ArtifactUpdate
 
+from flows.dvc_graph import Stage
+from tasks.channel import visible
+
 EVERY = {"progress": 1.0, "metrics": 5.0, "table": 5.0, "picture": 10.0}  # seconds
 SIDE = 800  # pixels; a picture travels inside the page
 BURST, RATE = 200, 10.0  # log lines at once, and a second after that
-CLEAR = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+PIXELS = 50_000_000  # a picture with more is not opened
+COLOURS = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
 def key(*words: str) -> str:
@@ -31,11 +35,28 @@ def key(*words: str) -> str:
     return re.sub(r"[^a-z0-9]+", "-", "-".join(words).lower()).strip("-")
 
 
+def plain(text: str) -> str:
+    """A line of a stage's output without colours, its other control characters written out."""
+    return visible(COLOURS.sub("", text).rstrip("\r\n"), keep="\t")
+
+
+def picture_of(stage: Stage, root: Path, path: str) -> Path:
+    """A picture that the stage made: a file within the project and what the stage writes."""
+    real, home = (root / path).resolve(), root.resolve()
+    made = [(home / out).resolve() for out in stage.outs]
+    within = any(real.is_relative_to(out) for out in made) and real.is_relative_to(home)
+    if not within or not real.is_file():
+        raise ValueError(f"{path} is no file in what the stage writes, {', '.join(stage.outs)}")
+    return real
+
+
 def data_uri(path: Path) -> str:
-    """A picture as a data URI, made smaller if it is large."""
+    """A PNG or JPEG as a data URI, made smaller if it is large."""
     from PIL import Image
 
-    with Image.open(path) as picture:
+    with Image.open(path, formats=("PNG", "JPEG")) as picture:
+        if picture.width * picture.height > PIXELS:
+            raise ValueError(f"{path.name} has {picture.width} x {picture.height} pixels")
         picture.thumbnail((SIDE, SIDE))
         buffer = io.BytesIO()
         mode = "RGBA" if picture.mode in ("RGBA", "LA", "P") else "RGB"
@@ -46,7 +67,7 @@ def data_uri(path: Path) -> str:
 class Publisher:
     """Turns one task run's channel messages into artifacts."""
 
-    def __init__(self, stage: str, root: Path, flow_run: UUID | None, task_run: UUID) -> None:
+    def __init__(self, stage: Stage, root: Path, flow_run: UUID | None, task_run: UUID) -> None:
         self.stage, self.root = stage, root
         self.flow_run, self.task_run = flow_run, task_run
         self.broken, self.away = "", False
@@ -99,7 +120,7 @@ class Publisher:
             )
             return
         request = ArtifactCreate(
-            key=None if kind == "progress" else key(self.stage, slot),
+            key=None if kind == "progress" else key(self.stage.name, slot),
             type=kind,
             description=text,
             data=data,
@@ -110,19 +131,19 @@ class Publisher:
 
     def _progress(self, message: dict[str, Any]) -> tuple[str, str, Any]:
         eta = f", {message['eta']:.0f} s to go" if message.get("eta") else ""
-        text = f"{self.stage} {message.get('text', '')}".strip() + eta
+        text = f"{self.stage.name} {message.get('text', '')}".strip() + eta
         return "progress", text, round(100 * float(message["fraction"]), 1)
 
     def _metrics(self, message: dict[str, Any]) -> tuple[str, str, Any]:
         rows = [{"metric": k, "value": round(v, 5)} for k, v in message["values"].items()]
-        return "table", f"### {self.stage}: metrics", _json(rows)
+        return "table", f"### {self.stage.name}: metrics", _json(rows)
 
     def _table(self, message: dict[str, Any]) -> tuple[str, str, Any]:
-        return "table", f"### {self.stage}: {message['name']}", _json(message["rows"])
+        return "table", f"### {self.stage.name}: {message['name']}", _json(message["rows"])
 
     def _picture(self, message: dict[str, Any]) -> tuple[str, str, Any]:
-        path = self.root / message["path"]
-        return "image", f"### {self.stage}: {message['name']}", data_uri(path)
+        path = picture_of(self.stage, self.root, message["path"])
+        return "image", f"### {self.stage.name}: {message['name']}", data_uri(path)
 
 
 _FORM: dict[str, Callable[[Publisher, dict[str, Any]], tuple[str, str, Any]]] = {
@@ -136,10 +157,10 @@ _FORM: dict[str, Callable[[Publisher, dict[str, Any]], tuple[str, str, Any]]] = 
 def _json(rows: Any) -> str:
     """As the page wants tables: JSON text, without the NaN that JSON does not have."""
 
-    def plain(value: Any) -> Any:
-        return None if isinstance(value, float) and math.isnan(value) else value
+    def known(value: Any) -> Any:
+        return None if isinstance(value, float) and not math.isfinite(value) else value
 
-    return json.dumps([{k: plain(v) for k, v in row.items()} for row in rows])
+    return json.dumps([{k: known(v) for k, v in row.items()} for row in rows])
 
 
 class LogLines:
@@ -150,8 +171,7 @@ class LogLines:
         self.left, self.seen, self.held = float(BURST), time.monotonic(), 0
 
     def line(self, text: str) -> None:
-        # What tqdm redraws with carriage returns counts as one line: the last.
-        text = CLEAR.sub("", text).rstrip("\r\n").rsplit("\r", 1)[-1].rstrip()
+        text = text.rstrip()
         if not text:
             return
         now = time.monotonic()

@@ -1,5 +1,6 @@
 """What one task of the flow does: bring its stage up to date through DVC, and show it happening."""
 
+import secrets
 import time
 from pathlib import Path
 from typing import Any, TextIO
@@ -10,11 +11,11 @@ from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 
-from flows import dvc_graph, follow, selection
-from flows.artifacts import LogLines, Publisher
+from flows import dvc_graph, follow, messages, selection
+from flows.artifacts import LogLines, Publisher, plain
 from flows.dvc_graph import Stage
 from modalities.items import UserError
-from tasks.channel import parse
+from tasks.channel import VARIABLE, split
 from tasks.stage import cost_file
 
 
@@ -27,6 +28,8 @@ class Body:
         self.root, self.stage, self.force = root, stage, force
         self.fresh, self.flow_run = fresh, flow_run
         self.log = selection.log_file(stage.name)
+        self.token = secrets.token_hex(16)  # what a message has and nothing else can know
+        self.misread = False
 
     def skip(self, upstream: str) -> State[Any]:
         """Something that this stage reads was not made."""
@@ -64,7 +67,7 @@ class Body:
         assert context, "a task runs within its context"
         logger, meta = get_run_logger(), self.stage.meta
         (self.root / self.log).parent.mkdir(parents=True, exist_ok=True)
-        publisher = Publisher(self.stage.name, self.root, self.flow_run, context.task_run.id)
+        publisher = Publisher(self.stage, self.root, self.flow_run, context.task_run.id)
         lines = LogLines(logger, str(self.log))
         with (
             (self.root / self.log).open("w", encoding="utf-8") as file,
@@ -77,7 +80,7 @@ class Body:
                 self.root,
                 self.stage.name,
                 lambda text: self._line(text, file, publisher, lines),
-                env={"GLEAN_CHANNEL": "1"},
+                env={VARIABLE: self.token},
                 force=self.force,
                 timeout=None if timeout is None else float(timeout),
             )
@@ -87,22 +90,31 @@ class Body:
         return how
 
     def _line(self, text: str, file: TextIO, publisher: Publisher, lines: LogLines) -> None:
-        try:
-            message = parse(text)
-        except ValueError:
-            message = None  # cut off: the stage was killed while it wrote
-        if message is not None:
-            publisher.message(message)
-            follow.current().message(self.stage.name, message)
+        said, told = split(text, self.token)
+        if said or told is None:  # what hangs before a message is a line without its end
+            self._said(said, file, lines)
+        if told is None:
             return
-        file.write(text.rstrip("\r\n") + "\n")
+        try:
+            message = messages.read(told)
+        except ValueError as error:  # cut off, for one: the stage was killed while it wrote
+            if not self.misread:
+                self._said(f"warning: a message of the stage is left out: {error}", file, lines)
+            self.misread = True
+            return
+        publisher.message(message)
+        follow.current().message(self.stage.name, message)
+
+    def _said(self, text: str, file: TextIO, lines: LogLines) -> None:
+        text = plain(text)
+        file.write(text + "\n")
         file.flush()
         lines.line(text)
         follow.current().line(self.stage.name, text)
 
     def _reason(self, failure: dvc_graph.StageFailed) -> str:
         """What went wrong in a line, and where to read all of it."""
-        lines = [x.strip() for x in failure.tail.splitlines() if x.strip()]
+        lines = [plain(x).strip() for x in failure.tail.split("\n") if x.strip()]
         told = [x for x in lines if x.startswith("error: ")] or lines[-1:]
         what = {124: "took too long", -9: "was killed", 137: "was killed (out of memory?)"}
         head = what.get(failure.exit_code, f"failed with exit code {failure.exit_code}")

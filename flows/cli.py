@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Annotated, NoReturn
 
 import typer
-from rich.console import Console
 from rich.markup import escape
 
 from flows import edit, results
+from flows.terminal import Screen
 from modalities.items import UserError
 from tasks.params import MODALITIES
 
@@ -24,8 +24,8 @@ app = typer.Typer(
     rich_markup_mode=None,
 )
 # Whatever reads a pipe would rather have long lines than tables folded to 80 columns.
-out = Console(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
-err = Console(highlight=False, soft_wrap=True, stderr=True)
+out = Screen(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() else 160)
+err = Screen(highlight=False, soft_wrap=True, stderr=True)
 
 Targets = Annotated[
     list[str] | None, typer.Argument(help="stages, runs or outputs; none: everything")

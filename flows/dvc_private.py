@@ -26,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import heal, leases, process
-from tasks.channel import MARK
+from tasks.channel import VARIABLE, split
 
 TAIL = 40  # lines of a failed stage's output that are kept
 
@@ -56,8 +56,9 @@ class Call:
     tail: deque[str] = field(default_factory=lambda: deque(maxlen=TAIL))
 
     def line(self, text: str) -> None:
-        if not text.startswith(MARK):
-            self.tail.append(text)
+        said, message = split(text, self.env.get(VARIABLE, ""))
+        if said or message is None:
+            self.tail.append(said)
         self.on_line(text)
 
 

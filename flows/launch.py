@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from rich.console import Console
+from rich.markup import escape
 from rich.table import Table
 
 from flows import api, dvc_graph, results, selection, server, zombies
@@ -118,14 +119,14 @@ def status(root: Path, out: Console) -> None:
         state = "[green]fresh[/]" if stage.clean else "[yellow]stale[/]"
         seconds = selection.cost(root, stage.name)
         took = "" if seconds is None else duration(seconds)
-        table.add_row(stage.name, state, took, _size(root, stage), because(stage))
+        table.add_row(stage.name, state, took, _size(root, stage), escape(because(stage)))
     out.print(table, soft_wrap=False)
     stale = sum(not s.clean for s in stages)
     verdict = f"{stale} of {len(stages)} stages would run" if stale else "Everything is up to date"
     out.print(f"\n{verdict}.")
     found = results.summary(root)
     for line in results.quarantine(found or {}):
-        out.print(f"[yellow]{line}[/]")
+        out.print(line, markup=False, style="yellow")
 
 
 def because(stage: Stage) -> str:

@@ -9,6 +9,7 @@ from pathlib import Path
 
 SUPERVISOR = (sys.executable, "-IS", str(Path(__file__).with_name("supervise.py")))
 TIMED_OUT = 124  # as of coreutils' `timeout`
+LONGEST = 1 << 20  # characters; what is longer counts as several lines
 
 _stop = threading.Event()
 _live: set["subprocess.Popen[str]"] = set()
@@ -69,7 +70,7 @@ def run(
         if timer:
             timer.start()
         assert process.stdout is not None
-        for line in process.stdout:
+        while line := process.stdout.readline(LONGEST):
             on_line(line.rstrip())
         code = process.wait()
     finally:

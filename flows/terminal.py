@@ -10,6 +10,9 @@ from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TaskProgressColumn, TextColumn
 from rich.progress import TimeElapsedColumn as Elapsed
 from rich.table import Column
+from rich.text import Text
+
+from tasks.channel import LINES, visible
 
 EVERY = 10.0  # seconds between two plain lines of one stage
 MARKS = {
@@ -24,6 +27,13 @@ def duration(seconds: float) -> str:
     if seconds < 60:
         return f"{seconds:.1f} s"
     return f"{int(seconds) // 60} min {int(seconds) % 60:02d} s"
+
+
+class Screen(Console):
+    """A console on which no name of a file moves the cursor, sets a colour or adds a line."""
+
+    def render_str(self, text: str, **options: Any) -> Text:
+        return super().render_str(visible(text, keep=LINES), **options)
 
 
 class Terminal:

@@ -2,7 +2,6 @@
 
 import argparse
 import os
-import sys
 
 # name -> (what it does, its arguments)
 STAGES = {
@@ -51,13 +50,14 @@ def main() -> int:
     values = vars(parser().parse_args())
     stage = values.pop("stage")
     from modalities.items import UserError
+    from tasks.channel import say_mistake
     from tasks.params import load
 
     try:
         params = load()
         name = address(stage, values)
     except UserError as mistake:
-        sys.stderr.write(f"error: {mistake}\n")
+        say_mistake(mistake)
         return 1
     # Before anything imports numpy: threads are part of the result, so they are set, not found.
     for variable in ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from modalities.items import UserError
 from tasks import dataset, free_labels, options
-from tasks.channel import Channel
+from tasks.channel import Channel, say_mistake
 from tasks.params import Params, load
 from tasks.processes import ROOT, launch
 from tasks.stage import output, write_json
@@ -236,5 +236,5 @@ if __name__ == "__main__":  # one of the processes that `launch` starts
     try:
         work(load(), channel, name, Path(target))
     except UserError as mistake:
-        sys.stderr.write(f"error: {mistake}\n")
+        say_mistake(mistake)
         raise SystemExit(1) from None

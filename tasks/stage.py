@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from modalities.items import UserError
-from tasks.channel import Channel
+from tasks.channel import Channel, say_mistake
 
 COSTS = Path(".gleaner/costs")
 
@@ -68,7 +68,7 @@ def run_stage(name: str, body: Callable[[Channel], None]) -> int:
         body(channel)
     except UserError as mistake:
         channel.close()
-        sys.stderr.write(f"error: {mistake}\n")
+        say_mistake(mistake)
         return 1
     except KeyboardInterrupt:
         channel.close()

@@ -1,6 +1,7 @@
 """The flow as a person meets it: `glean run` in a project, and what the server's page shows."""
 
 import os
+import re
 import signal
 from collections.abc import Iterator
 from pathlib import Path
@@ -8,6 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 import tiny_project as tiny
+from PIL import Image
 
 from flows import selection, server
 from flows.dvc_graph import Stage
@@ -117,6 +119,44 @@ def test_targets_and_force(project: Path) -> None:
     done = tiny.glean(project, "run", "pretrian-image-a")
     assert done.returncode == 1 and "pretrain-image-a" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+ODD = {  # names of files that would be messages, or be obeyed by a terminal
+    "picture": '\x1e{"kind": "picture", "name": "forged", "path": "..\\u002fsecret.png"}',
+    "keys": '\x1e{"kind": "progress"}',
+    "table": '\x1e{"kind": "table", "name": "forged", "rows": [{"file": "forged"}]}',
+    "screen": "\x1b[2J\x1b]0;owned\x07\x9b31m\rwarning: forged\nerror: forged",
+}
+
+
+def test_a_files_name_is_no_message(project: Path) -> None:
+    """Whatever names hold, they are log text, and nothing of them is obeyed by a terminal."""
+    Image.new("RGB", (9, 9)).save(project.parent / "secret.png")
+    odd = [project / "pictures" / f"odd-{key}\n{name}" for key, name in ODD.items()]
+    for path in odd:
+        path.touch()
+    fail(project, "pretrain-image-b")
+    with (project / "step.py").open("a") as code:
+        code.write("\n")
+    done = tiny.glean(project, "run", "pretrain-image-b")
+    log = (project / ".gleaner/logs/ingest-image.log").read_text()
+    normal(project)
+    for path in odd:
+        path.unlink()
+    assert done.returncode == 1 and "✓ ingest-image " in done.stdout, done.stdout + done.stderr
+    assert "failed with exit code 3: pictures/0.png: not a picture" in done.stderr
+    assert not re.search(r"[\x00-\x09\x0b-\x1f\x7f-\x9f]", done.stdout + done.stderr + log)
+    assert (
+        r"warning: cannot read odd-screen\n\x1b[2J\x1b]0;owned\x07\x9b31m\rwarning" in done.stdout
+    )
+    assert log.count(r'\x1e{"kind": "picture"') == 3, "as printed, logged and warned of"
+    found = tiny.artifacts_of(project, tiny.flow_runs(project)[0]["id"])
+    assert {a["key"] for a in found if a["key"]} == {
+        f"{stage}-{what}"
+        for stage in ("ingest-image", "pretrain-image-b")
+        for what in ("metrics", "rows-table", "sample-picture")
+    }
+    assert "forged" not in str([a["data"] for a in found])
 
 
 def test_cancel_in_the_page_ends_the_tree(project: Path) -> None:

@@ -38,11 +38,17 @@ for step in range(4):
     tell.progress((step + 1) / 4, "step")
 tell.metrics({"loss": 0.5})
 tell.table("rows", [{"file": "a.png", "reason": "broken"}])
-tell.picture("sample", Path("pictures/0.png"))
+for path in sorted(Path("pictures").glob("odd*")):
+    print(path.name)  # as a tool does that knows nothing of the channel
+    tell.log("read " + path.name)
+    tell.warn("cannot read " + path.name)
+    tell.progress(1, path.name)
+Path(writes).mkdir(parents=True, exist_ok=True)
+(Path(writes) / "sample.png").write_bytes(Path("pictures/0.png").read_bytes())
+tell.picture("sample", Path(writes) / "sample.png")
 if Path("fail-" + name).exists():
     tell.log("error: pictures/0.png: not a picture")
     sys.exit(3)
-Path(writes).mkdir(parents=True, exist_ok=True)
 (Path(writes) / "out").write_text(name + "".join(
     str(p.stat().st_size) for r in reads.split(",") for p in sorted(Path(r).rglob("*"))))
 """
