@@ -21,7 +21,8 @@ from benchmarks.grids.sections import dense_orderings, orderings
 from benchmarks.results import apart, cell
 from tasks.params import load
 from tasks.report.verdict import Row, choose
-from tasks.results import places, read_json
+from tasks.results import places
+from tasks.stage import read_json
 
 SECTION = """
 ## The lecture's profile, run as a whole

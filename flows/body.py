@@ -11,11 +11,13 @@ from prefect.context import TaskRunContext
 from prefect.logging import get_run_logger
 from prefect.states import Cancelled, Completed, Failed
 
-from flows import dvc_graph, follow, messages, selection
+from flows import dvc_graph, follow, messages, results, selection
 from flows.artifacts import LogLines, Publisher, plain
+from flows.choice import partial
 from flows.dvc_graph import Stage
 from modalities.items import UserError
 from tasks.channel import VARIABLE, split
+from tasks.params import load
 from tasks.stage import cost_file
 
 
@@ -81,13 +83,17 @@ class Body:
                 self.stage.name,
                 lambda text: self._line(text, file, publisher, lines),
                 env={VARIABLE: self.token},
-                force=self.force,
+                force=self.force or not self._of_now(),
                 timeout=None if timeout is None else float(timeout),
             )
             lines.close()
         if publisher.broken:
             logger.warning(f"the page lacks something: {publisher.broken}")
         return how
+
+    def _of_now(self) -> bool:
+        """DVC sees the data that ingest left, not what has become of its source meanwhile."""
+        return not partial(self.stage) or results.of_now(self.root, load())
 
     def _line(self, text: str, file: TextIO, publisher: Publisher, lines: LogLines) -> None:
         said, told = split(text, self.token)

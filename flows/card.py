@@ -11,7 +11,8 @@ from flows import results
 from modalities.items import UserError
 from tasks import dataset
 from tasks.params import Params
-from tasks.results import read, read_json
+from tasks.provenance import Now
+from tasks.results import read
 
 ROOT = Path(__file__).resolve().parents[1]
 BESIDE = ("scratch", "random")  # what the run has to beat
@@ -139,11 +140,10 @@ def _paper(config: dict[str, Any]) -> str:
 
 def _results(params: Params, run: str, modality: str) -> str:
     """A table per task: the run beside the controls, by labels per class."""
-    folder = Path("results") / run
-    tasks = [t for t in getattr(params, modality).tasks if read_json(folder / t / "metrics.json")]
-    rows = [r for r in read(params)[0] if r["modality"] == modality and r["task"] in tasks]
+    rows = [r for r in read(params, Now(params))[0] if r["modality"] == modality]
     rows = [r for r in rows if r["run"] in (run, *BESIDE)]
-    if not rows:
+    tasks = list(dict.fromkeys(r["task"] for r in rows if r["run"] == run))
+    if not tasks:
         return "None yet: this project has measured this encoder on no task with labels."
     return "\n\n".join(_task([r for r in rows if r["task"] == task]) for task in tasks)
 

@@ -6,7 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 from rich.markup import escape
@@ -14,7 +14,10 @@ from rich.markup import escape
 from flows import edit, results
 from flows.terminal import Screen
 from modalities.items import UserError
-from tasks.params import MODALITIES
+from tasks.params import MODALITIES, load
+
+if TYPE_CHECKING:
+    from flows.choice import Choice
 
 app = typer.Typer(
     help="Point it at data with few labels; it shows what every free signal is worth.",
@@ -28,10 +31,13 @@ out = Screen(highlight=False, soft_wrap=True, width=None if sys.stdout.isatty() 
 err = Screen(highlight=False, soft_wrap=True, stderr=True)
 
 Targets = Annotated[
-    list[str] | None, typer.Argument(help="stages, runs or outputs; none: everything")
+    list[str] | None, typer.Argument(help="stages, runs or outputs; none: all that is yours")
 ]
 Only = Annotated[
     list[str] | None, typer.Option(metavar="MODALITY", help="one modality's stages only")
+]
+Everything = Annotated[
+    bool, typer.Option("--all", help="what is left on the Playroom, too, beside your own data")
 ]
 Jobs = Annotated[
     int | None, typer.Option(min=0, help="stages side by side; 0: one per core", show_default=False)
@@ -51,24 +57,31 @@ def _project() -> Path:
 def run(
     targets: Targets = None,
     only: Only = None,
+    everything: Everything = False,
     force: Annotated[bool, typer.Option("--force", help="run what is up to date too")] = False,
     jobs: Jobs = None,
 ) -> None:
     """Bring everything up to date, or what leads to TARGET, and print the results."""
     from flows import launch
 
-    if only and len(only) > 1:
-        raise UserError(f"--only takes one modality, found {', '.join(only)}; run them in turn")
-    one = only[0] if only else None
-    launch.run(_project(), targets or [], one, force, jobs, out=out, err=err)
+    choice = _choice(targets, only, everything)
+    launch.run(_project(), choice, force, jobs, out=out, err=err)
 
 
 @app.command()
-def status() -> None:
+def status(only: Only = None, everything: Everything = False) -> None:
     """What would run, and why."""
     from flows import launch
 
-    launch.status(_project(), out)
+    launch.status(_project(), _choice(None, only, everything), out)
+
+
+def _choice(targets: list[str] | None, only: list[str] | None, everything: bool) -> "Choice":
+    from flows.choice import Choice
+
+    if only and len(only) > 1:
+        raise UserError(f"--only takes one modality, found {', '.join(only)}; run them in turn")
+    return Choice(tuple(targets or ()), only[0] if only else None, everything)
 
 
 @app.command()
@@ -95,6 +108,8 @@ def data(
     change, found = edit.data(_project(), modality, source, table)
     _show(change)
     out.print(f"{escape(found)}\nNow: [bold]glean run[/]")
+    if told := _choice(None, None, False).told(load()):
+        out.print(told, markup=False, style="dim")
 
 
 @app.command()
@@ -150,9 +165,12 @@ def report(
     open_: Annotated[bool, typer.Option("--open", help="open it in the browser")] = False,
 ) -> None:
     """The report's path."""
-    page = _project() / results.PAGE
+    root = _project()
+    page = root / results.PAGE
     if not page.is_file():
         raise UserError(f"{page}: there is no report yet; `glean run` makes it")
+    if not results.of_now(root, load()):
+        err.print(f"{page} is not of now: `glean run` renews it", markup=False, style="yellow")
     out.print(str(page), markup=False)
     if open_:
         typer.launch(page.as_uri())

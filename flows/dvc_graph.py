@@ -41,9 +41,10 @@ class Stage:
     upstream: tuple[str, ...]  # stages whose outputs this one reads
     clean: bool  # nothing to do, here and in all that is upstream
     why: tuple[str, ...]  # human reasons why it would run; empty when clean
-    meta: Mapping[str, Any] = field(default_factory=dict)  # cores, gpus, retries, seconds, timeout
+    meta: Mapping[str, Any] = field(default_factory=dict)  # cores, gpus, partial, retries...
     outs: tuple[str, ...] = ()  # paths relative to the root
     wdir: str = "."
+    deps: tuple[str, ...] = ()  # paths relative to the root
 
 
 # -------------------------------------------------------------------------------------------- plan
@@ -77,6 +78,7 @@ def plan(root: Path, targets: Sequence[str] = (), force: bool = False) -> list[S
                 meta=stage.meta or {},
                 outs=outs[stage.name],
                 wdir=os.path.relpath(stage.wdir, root),
+                deps=tuple(_relative(dep, root) for dep in stage.deps),
             )
             for stage in order
             if stage.name in wanted

@@ -13,27 +13,30 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from flows import api, dvc_graph, results, selection, server, zombies
+from flows import api, results, selection, server, zombies
 from flows.api import Server
+from flows.choice import Choice, chosen
 from flows.dvc_graph import Stage
 from flows.heal import heal
 from flows.terminal import Terminal, duration
 from modalities.items import UserError
 from tasks.params import Params, load
-from tasks.results import read
+from tasks.provenance import Now
+from tasks.results import left_out, read
 
 DEPLOYMENT = "default"
 
 
-def run(  # noqa: PLR0913
-    root: Path, targets: list[str], only: str | None, force: bool, jobs: int | None,
-    *, out: Console, err: Console,
-) -> None:  # fmt: skip
+def run(
+    root: Path, choice: Choice, force: bool, jobs: int | None, *, out: Console, err: Console
+) -> None:
     """Bring the project up to date and print the results; SystemExit says if that failed."""
     for line in heal(root):
         out.print(f"healed: {line}", markup=False)
     params = load()
-    stages = selection.chosen(root, targets, only, force)
+    stages = chosen(root, choice, params, force)
+    if told := choice.told(params):
+        out.print(told, markup=False, style="dim")
     stale = [s for s in stages if force or not s.clean]
     if not stale:
         found = server.running(root) if zombies.dead(root) else None
@@ -44,7 +47,8 @@ def run(  # noqa: PLR0913
         return
     selection.check_sizes(params)
     number = params.machine.jobs if jobs is None else jobs
-    code = _flow(root, {"targets": targets, "only": only, "force": force, "jobs": number}, out, err)
+    asked = {"targets": list(choice.targets), "only": choice.only, "everything": choice.everything}
+    code = _flow(root, {**asked, "force": force, "jobs": number}, out, err)
     if code == 0:
         show_results(root, params, out)
     sys.exit(code)
@@ -92,12 +96,14 @@ def _server(root: Path, out: Console) -> Server:
 
 
 def show_results(root: Path, params: Params, out: Console) -> None:
-    """The result table, what was skipped and quarantined, and where the report is."""
-    rows, skipped = read(params)
+    """The result table, what was left out, skipped and quarantined, and where the report is."""
+    now = Now(params)
+    rows, skipped = read(params, now)
     for title, table in results.tables(rows):
         out.print(f"\n[bold]{title}[/]")
         out.print(table, soft_wrap=False)
-    told = results.skipped(skipped) + results.quarantine(results.summary(root) or {})
+    told = results.left_out(left_out(now)) + results.skipped(skipped)
+    told += results.quarantine(results.summary(root) or {})
     for line in told:
         out.print(line, markup=False, style="yellow")
     page = root / results.PAGE
@@ -105,10 +111,10 @@ def show_results(root: Path, params: Params, out: Console) -> None:
         out.print(f"\nReport: {page}", markup=False)
 
 
-def status(root: Path, out: Console) -> None:
+def status(root: Path, choice: Choice, out: Console) -> None:
     """A table of the stages: fresh or stale, why, what they cost and how much they keep."""
-    load()
-    stages = dvc_graph.plan(root)
+    params = load()
+    stages = chosen(root, choice, params)
     table = Table(box=None, pad_edge=False, header_style="bold")
     for name in ("stage", "state"):
         table.add_column(name, no_wrap=True)
@@ -124,6 +130,8 @@ def status(root: Path, out: Console) -> None:
     stale = sum(not s.clean for s in stages)
     verdict = f"{stale} of {len(stages)} stages would run" if stale else "Everything is up to date"
     out.print(f"\n{verdict}.")
+    if told := choice.told(params):
+        out.print(told, markup=False)
     found = results.summary(root)
     for line in results.quarantine(found or {}):
         out.print(line, markup=False, style="yellow")

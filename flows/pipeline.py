@@ -25,6 +25,7 @@ from pydantic import Field
 
 from flows import dvc_graph, follow, selection, zombies
 from flows.body import Body
+from flows.choice import Choice, can_be_made, chosen, partial
 from flows.dvc_graph import Stage
 from flows.heal import heal
 from modalities.items import UserError
@@ -83,7 +84,7 @@ class Run:
     def _start_ready(self) -> None:
         ready = [n for n in self.waiting if self._upstream(n) <= self.states.keys()]
         for name in sorted(ready, key=lambda n: -self.urgency[n]):
-            bad = [u for u in self._upstream(name) if not self.states[u].is_completed()]
+            bad = self._lacking(name)
             # What is skipped or cached starts no process and needs no place.
             if bad or self._fresh(name) or self._place():
                 self._submit(name, sorted(bad))
@@ -94,6 +95,12 @@ class Run:
 
     def _fresh(self, name: str) -> bool:
         return self.stages[name].clean and not self.force
+
+    def _lacking(self, name: str) -> list[str]:
+        """What it waited for in vain; what is made of whatever is there goes on without."""
+        stage = self.stages[name]
+        bad = [u for u in self._upstream(name) if not self.states[u].is_completed()]
+        return [] if partial(stage) and can_be_made(self.root, stage) else bad
 
     def _upstream(self, name: str) -> set[str]:
         return set(self.stages[name].upstream) & self.stages.keys()
@@ -174,14 +181,16 @@ def pipeline(
     targets: list[str] = [],  # noqa: B006
     only: Modality | None = None,
     force: bool = False,
+    everything: bool = False,
     jobs: Annotated[int, Field(ge=0, le=MOST)] = 0,
 ) -> Outcome:
     """Bring the project in the working folder up to date.
 
     Args:
-        targets: stages, runs or outputs to bring up to date; none: all of them
+        targets: stages, runs or outputs to bring up to date; none: all that is the user's own
         only: the stages of one modality only
         force: run stages that are up to date, too
+        everything: the Playroom's modalities too, where others have data of your own
         jobs: stages side by side; 0: as params.yaml says, and there 0: one per core
     """
     context = FlowRunContext.get()
@@ -193,7 +202,7 @@ def pipeline(
             for line in heal(root):
                 logger.warning(line)
             params = load()
-            stages = selection.chosen(root, targets, only, force)
+            stages = chosen(root, Choice(tuple(targets), only, everything), params, force)
             if not all(s.clean for s in stages):
                 selection.check_sizes(params)
         except UserError as mistake:

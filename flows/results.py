@@ -7,9 +7,13 @@ from typing import Any
 from rich.table import Table
 
 from tasks.measures import is_fraction
+from tasks.params import Params
+from tasks.provenance import Now
+from tasks.results import KEYS, LeftOut, read
 
 SUMMARY = Path("report/summary.json")
 PAGE = Path("report/index.html")
+FEW = 3  # names, or reasons, in a line
 
 Row = dict[str, Any]
 
@@ -21,6 +25,21 @@ def summary(root: Path) -> dict[str, Any] | None:
     except (OSError, ValueError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def of_now(root: Path, params: Params) -> bool:
+    """Whether the report, if there is one, says what is so: the same rows, the same left out."""
+    found = summary(root)
+    if found is None or "stale" not in found:
+        return found is None
+    now = Now(params)
+    rows = [{key: row[key] for key in KEYS} for row in read(params, now)[0]]
+    there = [{key: row.get(key) for key in KEYS} for row in found.get("rows", [])]
+    return found["stale"] == now.stale() and _sorted(rows) == _sorted(there)
+
+
+def _sorted(rows: list[Row]) -> list[str]:
+    return sorted(json.dumps(row, sort_keys=True) for row in rows)
 
 
 def _validation(row: Row) -> float | None:
@@ -63,14 +82,20 @@ def _cell(row: Row | None) -> str:
 
 
 def tables(rows: list[Row]) -> list[tuple[str, Table]]:
-    """A title and a table per task, the runs first, each control after them."""
+    """A title and a table per task, the runs first, each control after them; the demonstration's
+    tables come last."""
     drawn = []
-    for task in dict.fromkeys((r["modality"], r["task"], r["metric"]) for r in rows):
-        mine = [r for r in rows if (r["modality"], r["task"], r["metric"]) == task]
+    for task in sorted(dict.fromkeys(map(_task, rows)), key=lambda task: task[3]):
+        mine = [r for r in rows if _task(r) == task]
         percent = " in %" if is_fraction(task[2]) else ""
         told = "by labels per class, mean ± 95 % interval over draws"
-        drawn.append((f"{task[0]} {task[1]}: {task[2]}{percent} {told}", _table(mine)))
+        shown = "demonstration, not your data: " if task[3] else ""
+        drawn.append((f"{shown}{task[0]} {task[1]}: {task[2]}{percent} {told}", _table(mine)))
     return drawn
+
+
+def _task(row: Row) -> tuple[str, str, str, bool]:
+    return row["modality"], row["task"], row["metric"], row.get("demonstration", False)
 
 
 def _table(rows: list[Row]) -> Table:
@@ -99,6 +124,20 @@ def skipped(entries: list[Row]) -> list[str]:
     """What could not be measured, a line per reason."""
     told = [f"{e['modality']} {e['task']}, budget {e['budget']}: {e['reason']}" for e in entries]
     return [f"skipped: {line}" for line in dict.fromkeys(told)]
+
+
+def left_out(found: list[LeftOut]) -> list[str]:
+    """What is on disk and not of now: what, why, and the command that renews it."""
+    told = []
+    for each in found:
+        names, reasons = _few(each.stages, ", "), _few(each.reasons, "; ")
+        told.append(f"left out: {names}: {reasons}. Renew: {each.renew}")
+    return told
+
+
+def _few(found: tuple[str, ...], between: str) -> str:
+    more = f" and {len(found) - FEW} more" if len(found) > FEW else ""
+    return between.join(found[:FEW]) + more
 
 
 def quarantine(found: dict[str, Any]) -> list[str]:

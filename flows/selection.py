@@ -1,4 +1,4 @@
-"""Which stages a run is about, in what order, and what is checked before any of them."""
+"""Where a project is, what its stages cost, and what is checked before any of them."""
 
 import json
 import os
@@ -6,10 +6,9 @@ from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 
-from flows import dvc_graph
 from flows.dvc_graph import Stage
 from modalities.items import UserError
-from tasks.params import MODALITIES, Params, nearest
+from tasks.params import MODALITIES, Params
 from tasks.stage import cost_file
 
 LOGS = Path(".gleaner/logs")
@@ -31,36 +30,6 @@ def log_file(stage: str) -> Path:
 def cores(jobs: int) -> int:
     """`jobs`, or one per core that this process may use."""
     return jobs or len(os.sched_getaffinity(0))
-
-
-def of_modality(stage: str, modality: str) -> bool:
-    """`ingest-image`, `transfer-image@a-b` and `playroom@image` are about images."""
-    group, _, instance = stage.partition("@")
-    return group.endswith(f"-{modality}") or (group == "playroom" and instance == modality)
-
-
-def chosen(
-    root: Path, targets: Sequence[str] = (), only: str | None = None, force: bool = False
-) -> list[Stage]:
-    """The stages of a run in topological order: `plan`, cut down to one modality if asked for."""
-    if only is not None and only not in MODALITIES:
-        raise UserError(f"unknown modality {only!r}{nearest(only, list(MODALITIES))}")
-    stages = dvc_graph.plan(root, tuple(targets), force)
-    if only is None:
-        return stages
-    by_name = {s.name: s for s in stages}
-    wanted: set[str] = set()
-    open_ = [s.name for s in stages if of_modality(s.name, only)]
-    if not open_:
-        raise UserError(f"no stage of modality {only!r} among the targets {', '.join(targets)}")
-    while open_:
-        name = open_.pop()
-        if name not in wanted:
-            wanted.add(name)
-            open_ += [u for u in by_name[name].upstream if u in by_name]
-    # The report reads every modality; it is drawn from what is there.
-    wanted |= {"report"} & by_name.keys()
-    return [s for s in stages if s.name in wanted]
 
 
 def urgency(root: Path, stages: Sequence[Stage]) -> dict[str, float]:

@@ -2,6 +2,10 @@
 
 import argparse
 import os
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tasks.channel import Channel
 
 # name -> (what it does, its arguments)
 STAGES = {
@@ -64,10 +68,16 @@ def main() -> int:
         os.environ[variable] = str(params.training.threads)
     from importlib import import_module
 
+    from tasks.provenance import recorded
     from tasks.stage import run_stage
 
     module = import_module("tasks.transfer" if stage == "control" else f"tasks.{stage}")
-    return run_stage(name, lambda tell: getattr(module, stage)(params, tell, **values))
+
+    def body(tell: "Channel") -> None:
+        with recorded(params, name):
+            getattr(module, stage)(params, tell, **values)
+
+    return run_stage(name, body)
 
 
 if __name__ == "__main__":

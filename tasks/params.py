@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from modalities.items import UserError
-from tasks import methods
+from tasks import methods, options
 from tasks.mistakes import Mistakes
 from tasks.mistakes import nearest as nearest
 from tasks.sections import Audio, Natural, Playroom, Positive, Run, Section, Strict, Video
@@ -63,6 +63,17 @@ class Params(Strict):
     def section(self, modality: str) -> Section:
         found: Section = getattr(self, modality)
         return found
+
+    @property
+    def demonstration(self) -> frozenset[str]:
+        """What is left on the Playroom beside the user's own; none where all is the Playroom's."""
+        made = {m for m in MODALITIES if self.section(m).source.rstrip("/") == f"raw/playroom/{m}"}
+        return frozenset(made if made != set(MODALITIES) else ())
+
+    def yardstick(self, modality: str) -> bool:
+        """Whether the user's runs of another modality are measured on this one's items."""
+        own = [m for m in MODALITIES if m not in self.demonstration]
+        return any(options.home(m) == modality for m in own if m != modality)
 
     def modality_of(self, run: str) -> str:
         """The modality that a run, or a checkpoint in its place, belongs to."""

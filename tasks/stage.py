@@ -6,6 +6,7 @@ outputs, in `.gleaner/costs/`, so that both doors leave the same dvc.lock.
 """
 
 import json
+import math
 import os
 import resource
 import shutil
@@ -40,6 +41,20 @@ def output(folder: Path) -> Iterator[Path]:
 def cost_file(stage: str) -> Path:
     """Where a stage leaves what it cost."""
     return COSTS / f"{stage.replace('/', '_')}.json"
+
+
+def finite(value: Any) -> Any:
+    """The value, or None where it is a number that is not finite: JSON and pages have no NaN."""
+    if isinstance(value, dict):
+        return {key: finite(v) for key, v in value.items()}
+    if isinstance(value, list | tuple):
+        return [finite(v) for v in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def read_json(path: Path) -> Any:
+    """A JSON file's finite content, or None without the file."""
+    return finite(json.loads(path.read_text("utf-8"))) if path.exists() else None
 
 
 def write_json(path: Path, value: Any) -> None:

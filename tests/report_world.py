@@ -12,6 +12,7 @@ import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
 from tasks.params import Params
+from tasks.provenance import Now, record_file
 
 CLASSES = ("arch", "bell", "cone", "disc", "fork", "gear", "knot", "lamp", "star", "tube")
 REACHED = {  # at 1, 5, 10, 50 labels per class and with all
@@ -154,6 +155,15 @@ def result(root: Path, run: str, *, budgets: Sequence[int | str] = BUDGETS, **mo
 def cost(root: Path, stage: str, seconds: float, peak: float) -> None:
     entry = {"stage": stage, "seconds": seconds, "peak_mb": peak, "ended": 0}
     write_json(root / f".gleaner/costs/{stage}.json", entry)
+
+
+def recorded(params: Params) -> None:
+    """As if the stages had made all that is there from what is there now."""
+    now = Now(params)
+    for stage in now.stages.values():
+        path = record_file(stage)
+        if path and Path(stage.outs[0]).exists():
+            write_json(path, now.made_of(stage))
 
 
 def whole(root: Path, **more: Any) -> Params:

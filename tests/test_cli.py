@@ -4,6 +4,7 @@ import io
 import json
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,16 +13,17 @@ import tiny_project as tiny
 import typer.main
 from rich.console import Console
 
-from flows import results, selection
+from flows import dvc_graph, results, selection
+from flows.choice import Choice, chosen
 from flows.cli import app
 from flows.dvc_graph import Stage
 from flows.terminal import Terminal, duration
 from modalities.items import UserError
-from tasks.params import MODALITIES, load
+from tasks.params import MODALITIES, Params, load
 
 FROZEN = {
-    "run": {"targets", "--only", "--force", "--jobs"},
-    "status": set(),
+    "run": {"targets", "--only", "--all", "--force", "--jobs"},
+    "status": {"--only", "--all"},
     "data": {"modality", "path", "--labels", "--root", "--download"},
     "weights": {"encoder", "file"},
     "profile": {"name"},
@@ -139,6 +141,13 @@ def test_the_playroom_is_counted_before_it_is_made(
     assert selection.item_count(load(), "image") == 10 * len(categories())
 
 
+def made(**sources: str) -> Params:
+    """Parameters of a checkout where these modalities have data of their own."""
+    told = {m: {"source": s, "labels": s} for m, s in sources.items()}
+    image = {"source": "raw/playroom/image", "labels": "raw/playroom/image"}
+    return Params.model_validate({"image": image, **told})
+
+
 def stage(name: str, *upstream: str) -> Stage:
     return Stage(name, "true", upstream, False, ("never ran",))
 
@@ -148,11 +157,11 @@ def test_only_takes_a_modality_and_what_it_needs(monkeypatch: pytest.MonkeyPatch
         stage("playroom@image"), stage("playroom@sound"), stage("ingest-sound", "playroom@sound"),
         stage("ingest-image", "playroom@image"), stage("label@x", "ingest-sound"),
         stage("pretrain-image@a", "ingest-image", "label@x"), stage("other", "ingest-sound"),
-        stage("report", "pretrain-image@a", "other"),
+        replace(stage("report", "pretrain-image@a", "other"), meta={"partial": True}),
     ]  # fmt: skip
-    monkeypatch.setattr(selection.dvc_graph, "plan", lambda *_: stages)
-    chosen = [s.name for s in selection.chosen(Path(), only=MODALITIES[0])]
-    assert chosen == [s.name for s in stages if s.name != "other"]
+    monkeypatch.setattr(dvc_graph, "plan", lambda *_, **__: stages)
+    found = chosen(Path(), Choice(only=MODALITIES[0]), made())
+    assert [s.name for s in found] == [s.name for s in stages if s.name != "other"]
 
 
 def test_the_longest_chain_goes_first(tmp_path: Path) -> None:

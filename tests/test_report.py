@@ -56,7 +56,10 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     return tmp_path
 
 
-def draw(params: Params) -> tuple[Page, dict[str, Any], dict[str, Any]]:
+def draw(params: Params, *, of_now: bool = True) -> tuple[Page, dict[str, Any], dict[str, Any]]:
+    """The page, of a checkout whose results are all of now unless told otherwise."""
+    if of_now:
+        world.recorded(params)
     report(params, Channel("report"))
     page = (Path("report/index.html")).read_text("utf-8")
     assert not re.search(r"\bnan\b|\bundefined\b|\bNone\b(?! of these)", Page(page).text)
@@ -75,7 +78,9 @@ ROW = {"modality": str, "run": str, "objective": (str, type(None)), "task": str,
 
 
 def check_summary(summary: dict[str, Any]) -> None:
-    assert set(summary) == {"version", "rows", "stages", "quarantine"}
+    assert set(summary) == {"version", "rows", "stages", "quarantine", "demonstration", "stale"}
+    for entry in summary["stale"]:
+        assert set(entry) == {"stage", "reasons", "renew"} and entry["reasons"]
     assert summary["version"] == 1
     for row in summary["rows"]:
         assert set(row) == set(ROW)

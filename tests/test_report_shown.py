@@ -36,11 +36,11 @@ def many(image: Params, **labelers: Any) -> Many:
     """`shape` has free labels and a run that learns from them; `audio` has nothing but a run."""
     taught = {"objective": "clusters", "labels": "parts"}
     shape = {
-        "source": "raw/shape", "labels": "raw/shape", "runs": {"pieces": taught},
+        "source": "raw/playroom/shape", "labels": "raw/playroom/shape", "runs": {"pieces": taught},
         "labelers": labelers or {"parts": {"labeler": "convex", "options": {"most": 12}}},
         "controls": ["scratch"], "tasks": {"parts": {}},
     }  # fmt: skip
-    audio = {"source": "raw/audio", "labels": "raw/audio",
+    audio = {"source": "raw/playroom/audio", "labels": "raw/playroom/audio",
              "runs": {"heard": {"objective": "byol", "labels": "none"}},
              "tasks": {"classification": {}}}  # fmt: skip
     kept = image.model_dump(mode="json", include={"playroom", "image", "report"})

@@ -53,5 +53,6 @@ def _tell(facts: "Facts", sentence: str, tell: Channel) -> None:
             cells = [f"{c['mean']} ±{c['half']}" if c else "-" for c in line["cells"]]
             cells = [cell.removesuffix(" ±") for cell in cells]
             rows.append({"run": line["name"], **dict(zip(shown["budgets"], cells, strict=True))})
-        tell.table(f"{group['task']} {group['metric']}".replace("_", " "), rows)
+        shown_as = "demonstration: " if group["demonstration"] else ""
+        tell.table(shown_as + f"{group['task']} {group['metric']}".replace("_", " "), rows)
     tell.log(sentence)

@@ -6,14 +6,15 @@ Shapes: N items kept by ingest, H, W their height and width.
 import csv
 from collections import Counter
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from tasks.params import MODALITIES, Params
 from tasks.report.drawn import Drawn, find
-from tasks.results import Place, places, read, read_json
-from tasks.stage import cost_file
+from tasks.provenance import Now
+from tasks.results import LeftOut, Place, current, left_out, modality_of, read
+from tasks.stage import cost_file, read_json
 
 SPLITS = ("train", "val", "test")
 CHART = "accuracy.png"  # of scores against labels, beside a result: the page has its own
@@ -95,6 +96,8 @@ class Facts:
     asked: list[str] = field(default_factory=list)  # runs in params.yaml, of what there is data of
     free: list[Free] = field(default_factory=list)
     drawn: list[tuple[Place, Drawn]] = field(default_factory=list)  # beside results
+    stale: list[dict[str, Any]] = field(default_factory=list)  # of what is not of now: nothing else
+    left_out: list[LeftOut] = field(default_factory=list)  # the same for people
 
     @property
     def left(self) -> list[Drawn]:
@@ -102,20 +105,42 @@ class Facts:
         of_results = [drawn for _, drawn in self.drawn]
         return [run.drawn for run in self.runs] + [free.drawn for free in self.free] + of_results
 
+    def part(self, *, demonstration: bool) -> "Facts":
+        """What is the user's own, or what the Playroom demonstrates beside it."""
+        made = self.params.demonstration
+
+        def kept(modality: str) -> bool:
+            return (modality in made) == demonstration
+
+        return replace(
+            self,
+            data={name: data for name, data in self.data.items() if kept(name)},
+            runs=[run for run in self.runs if kept(run.modality)],
+            free=[free for free in self.free if kept(free.modality)],
+            rows=[row for row in self.rows if row["demonstration"] == demonstration],
+            skipped=[each for each in self.skipped if each["demonstration"] == demonstration],
+            drawn=[(p, drawn) for p, drawn in self.drawn if p.demonstration == demonstration],
+            stages=[each for each in self.stages if kept(modality_of(each["stage"]))],
+        )
+
 
 def gather(params: Params) -> Facts:
-    """Read what the stages left, as far as it is there."""
-    known = in_order(MODALITIES)
-    data = {m: found for m in known if (found := _data(m))}
+    """Read what the stages left, as far as it is there and of now; the demonstration comes last."""
+    now, known = Now(params), in_order(MODALITIES)
+    data = {m: found for m in known if now.current(f"ingest-{m}") and (found := _data(m))}
     named = [(m, run) for m in known for run in params.section(m).runs]
-    runs = [made for m, run in named if (made := _trained(m, run))]
-    free = [made for m in known for made in _free(params, m)]
-    rows, skipped = read(params)
-    rows.sort(key=lambda row: known.index(row["modality"]))
+    fresh = [(m, run) for m, run in named if now.current(f"pretrain-{m}@{run}")]
+    runs = [made for m, run in fresh if (made := _trained(m, run))]
+    free = [made for m in known for made in _free(params, now, m)]
+    rows, skipped = read(params, now)
+    rows.sort(key=lambda row: (row["demonstration"], known.index(row["modality"])))
     # A modality without data was not asked for (--only), unless there is nothing at all.
-    asked = [run for m, run in named if m in data or not data]
-    drawn = [(place, find(place.folder, but=CHART)) for place in places(params)]
-    return Facts(params, data, runs, rows, skipped, _stages(params), asked, free, drawn)
+    asked = [run for m, run in fresh if m in data or not data]
+    places = current(params, now)
+    drawn = [(place, find(place.folder, but=CHART)) for place in places]
+    stages = _stages(params, now, places)
+    apart = now.stale(), left_out(now)
+    return Facts(params, data, runs, rows, skipped, stages, asked, free, drawn, *apart)
 
 
 def in_order(modalities: Iterable[str]) -> list[str]:
@@ -159,13 +184,13 @@ def _trained(modality: str, name: str) -> Trained | None:
     return Trained(name, modality, folder, config, metrics, _curves(folder), drawn)
 
 
-def _free(params: Params, modality: str) -> list[Free]:
+def _free(params: Params, now: Now, modality: str) -> list[Free]:
     """What labelers of a modality left."""
     found, section = [], params.section(modality)
     for name, choice in section.choices.items():
         folder = Path("labels") / name
         metrics = read_json(folder / "metrics.json")
-        if metrics is not None:
+        if metrics is not None and now.current(f"label-{modality}@{name}"):
             runs = [run for run, made in section.runs.items() if _taught_by(made) == name]
             kind, chosen = choice.labeler, choice.options
             found.append(Free(name, modality, folder, kind, chosen, metrics, runs, find(folder)))
@@ -196,8 +221,8 @@ def _point(line: dict[str, str]) -> tuple[float, float]:
     return float(line["step"]), float(line[names[0]] or "nan") if names else float("nan")
 
 
-def _stages(params: Params) -> list[dict[str, Any]]:
-    """Every stage whose output is there: what it cost, where it was computed here."""
+def _stages(params: Params, now: Now, places: list[Place]) -> list[dict[str, Any]]:
+    """Every stage whose output is there and of now: what it cost, where it was computed here."""
     known = [(f"playroom@{m}", Path("raw/playroom") / m) for m in params.playroom.make]
     for modality in MODALITIES:
         known.append((f"ingest-{modality}", Path("data") / modality))
@@ -205,8 +230,8 @@ def _stages(params: Params) -> list[dict[str, Any]]:
         known += [(f"label-{modality}@{n}", Path("labels") / n) for n in section.choices]
         runs = section.runs
         known += [(f"pretrain-{modality}@{run}", Path("models") / run) for run in runs]
-    known += [(place.stage, place.folder) for place in _by_run(places(params))]
-    return [_cost(stage) for stage, folder in known if folder.exists()]
+    known += [(place.stage, place.folder) for place in _by_run(places)]
+    return [_cost(stage) for stage, folder in known if folder.exists() and now.current(stage)]
 
 
 def _by_run(found: list[Place]) -> list[Place]:

@@ -28,6 +28,7 @@ def render(facts: Facts, spent: Callable[[], dict[str, Any]], tell: Channel) -> 
 
     runs = list(learnt.runs(facts, tell))
     tell.progress(0.85, "page")
+    mine, shown = (facts.part(demonstration=which) for which in (False, True))
     own = spent()
     env = Environment(
         loader=FileSystemLoader(HERE), autoescape=True, undefined=StrictUndefined,
@@ -38,15 +39,14 @@ def render(facts: Facts, spent: Callable[[], dict[str, Any]], tell: Channel) -> 
         scripts=drawn.scripts(facts.left),
         style=Markup((HERE / "style.css").read_text("utf-8")),
         verdict=opening(facts),
-        elsewhere=_elsewhere(facts),
-        figures=_figures(facts, own),
+        elsewhere=_elsewhere(mine),
+        figures=_figures(mine, own),
         several=len(facts.data) > 1,
-        results=results.tasks(facts),
-        unmeasured=_unmeasured(facts),
+        mine=_part(mine, runs, tell),
+        demonstration=_part(shown, runs, tell),
+        unmeasured=_unmeasured(mine),
         missing=[name for name in facts.asked if name not in {run.name for run in facts.runs}],
-        data=[_data(data, tell) for data in facts.data.values()],
-        free=_free(facts),
-        runs=[(words.modality(m), list(those)) for m, those in groupby(runs, _modality)],
+        left_out=facts.left_out,
         costs=_costs([*facts.stages, own]),
         total=learnt.total(facts, own),
         params=_yaml(facts.params),
@@ -55,8 +55,21 @@ def render(facts: Facts, spent: Callable[[], dict[str, Any]], tell: Channel) -> 
     )
 
 
+def _part(facts: Facts, runs: list[dict[str, Any]], tell: Channel) -> dict[str, Any]:
+    """Results, data, free labels and runs: of the user's own, or of the demonstration beside it."""
+    names = {run.name for run in facts.runs}
+    mine = [run for run in runs if run["name"] in names]
+    return {
+        "results": results.tasks(facts),
+        "data": [_data(data, tell) for data in facts.data.values()],
+        "free": _free(facts),
+        "runs": [(words.modality(m), list(those)) for m, those in groupby(mine, _modality)],
+    }
+
+
 def opening(facts: Facts) -> Verdict:
-    """The verdict on the first task that was measured."""
+    """The verdict on the first task that was measured; the demonstration's beside them is none."""
+    facts = facts.part(demonstration=False)
     groups = table.groups(facts)
     rows = groups[0]["rows"] if groups else []
     items = sum(len(data.where(("train",))) for data in facts.data.values())

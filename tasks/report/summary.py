@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.params import MODALITIES
 from tasks.report.facts import Facts
-from tasks.results import KEYS, places
+from tasks.results import KEYS
 
 # items.npy may be huge: meta.json's fingerprint is a digest of its content.
 DATA = ("items.parquet", "meta.json", "quarantine.csv", "metrics.json")
@@ -21,7 +21,10 @@ def summary(facts: Facts, own: dict[str, Any]) -> dict[str, Any]:
         for name, data in facts.data.items()
     ]
     rows = [{key: row[key] for key in KEYS} for row in facts.rows]
-    return {"version": 1, "rows": rows, "stages": [*facts.stages, own], "quarantine": quarantine}
+    return {
+        "version": 1, "rows": rows, "stages": [*facts.stages, own], "quarantine": quarantine,
+        "demonstration": sorted(facts.params.demonstration), "stale": facts.stale,
+    }  # fmt: skip
 
 
 def inputs(facts: Facts) -> dict[str, Any]:
@@ -29,14 +32,15 @@ def inputs(facts: Facts) -> dict[str, Any]:
     paths = [Path("data") / name / file for name in facts.data for file in DATA]
     for run in facts.runs:
         paths += [path for path in run.folder.rglob("*") if path.is_file()]
-    folders = [place.folder for place in places(facts.params)] + [free.folder for free in facts.free]
+    folders = [place.folder for place, _ in facts.drawn] + [free.folder for free in facts.free]
     paths += [folder / "metrics.json" for folder in folders]
     for drawn in [*(drawn for _, drawn in facts.drawn), *(free.drawn for free in facts.free)]:
         paths += [*drawn.pictures, *drawn.fragments]
     files = {path.as_posix(): _sha256(path) for path in sorted(set(paths)) if path.exists()}
     chosen = facts.params.model_dump(mode="json", include=SECTIONS)
     text = json.dumps(chosen, sort_keys=True)
-    return {"version": 1, "files": files, "params": hashlib.sha256(text.encode()).hexdigest()}
+    digest = hashlib.sha256(text.encode()).hexdigest()
+    return {"version": 1, "files": files, "params": digest, "stale": facts.stale}
 
 
 def _sha256(path: Path) -> str:

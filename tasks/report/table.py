@@ -11,12 +11,14 @@ Row = dict[str, Any]
 
 
 def groups(facts: Facts) -> list[dict[str, Any]]:
-    """One result per modality, task and metric, in the order of params.yaml."""
-    found: dict[tuple[str, str, str], list[Row]] = {}
+    """One result per modality, task and metric, in the order of params.yaml; the demonstration's apart
+    and last."""
+    found: dict[tuple[str, str, str, bool], list[Row]] = {}
     for row in facts.rows:
-        found.setdefault((row["modality"], row["task"], row["metric"]), []).append(row)
+        key = row["modality"], row["task"], row["metric"], row["demonstration"]
+        found.setdefault(key, []).append(row)
     return [
-        {"modality": key[0], "task": key[1], "metric": key[2], "rows": rows,
+        {"modality": key[0], "task": key[1], "metric": key[2], "demonstration": key[3], "rows": rows,
          "skipped": _skipped(facts.skipped, key[0], key[1])}
         for key, rows in found.items()
     ]  # fmt: skip
