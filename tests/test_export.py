@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import report_world as world
 
 from flows import card
 from flows.export import export
@@ -178,6 +179,9 @@ def test_the_card_tells_what_is_known(project, exported, monkeypatch) -> None:
     for name in ("scratch", "random"):
         write_results(root / f"results/image-{name}/classification", [row(name, 5, 0.3, 0.2)])
     config = json.loads((folder / "config.json").read_text("utf-8"))
+    text = card.text(parameters.load(), "turned", config)
+    assert "None yet" in text, "nothing says what they were measured on"
+    world.recorded(parameters.load())
     lines = card.text(parameters.load(), "turned", config).splitlines()
     start = lines.index("| learner | protocol | 5 | all |")
     assert lines[start + 2] == (
