@@ -104,7 +104,7 @@ class Now:
             elif path not in then:
                 yield f"it reads {path} now"
             elif then[path] != digest:
-                yield f"{path} is not what it was"
+                yield f"{path} has changed since"
 
     def _digest(self, path: str) -> str | None:
         if path not in self._digests:

@@ -141,6 +141,30 @@ def test_one_option_reruns_what_depends_on_it_and_back_restores(checkout: Path) 
     assert "restored" in out
 
 
+def told(checkout: Path) -> tuple[list, list, str]:
+    """Rows and what is left out, and what DVC tracks of the page."""
+    summary = json.loads((checkout / "report/summary.json").read_text("utf-8"))
+    rows = sorted({(row["modality"], row["run"]) for row in summary["rows"]})
+    return rows, summary["stale"], (checkout / "report/inputs.json").read_text("utf-8")
+
+
+def test_what_is_not_of_now_is_left_out_by_both_doors(checkout: Path) -> None:
+    before = told(checkout)
+    assert before[1] == []
+    edit(checkout, lambda p: p["image"]["tasks"]["classification"].update(draws=2))
+    glean(checkout, "run", "--only", "audio")
+    rows, stale, _ = ours = told(checkout)
+    assert rows == [row for row in before[0] if row[0] != "image" or row[1] == "ambient"]
+    reasons = {reason for entry in stale for reason in entry["reasons"]}
+    assert reasons == {"params.yaml: image.tasks.classification.draws is 2, was 3"}
+    (checkout / "report/inputs.json").unlink()
+    run(checkout, "dvc", "repro", "-s", "report")
+    assert told(checkout) == ours
+    edit(checkout, lambda p: p["image"]["tasks"]["classification"].update(draws=3))
+    glean(checkout, "run")
+    assert told(checkout) == before
+
+
 def test_editing_an_objective_reruns_just_its_runs(checkout: Path) -> None:
     path = checkout / "modalities/image/objectives/rotation.py"
     text = path.read_text("utf-8")

@@ -93,7 +93,7 @@ def test_other_data_before_and_after_it_was_read(folder: Path) -> None:
     page, summary, said = shown(params)
     nothing_old(page, summary, said)
     assert "yours" in page.text
-    assert "data/image is not what it was" in page.text and "data/image is not what it was" in said
+    assert "data/image has changed since" in page.text and "data/image has changed since" in said
 
 
 def test_edited_parameters_cost_their_results_only(folder: Path) -> None:
@@ -128,7 +128,7 @@ def test_a_run_trained_anew(folder: Path) -> None:
         pass
     _, summary, _ = shown(world.params())
     (entry,) = summary["stale"]
-    assert entry["reasons"] == ["models/moco_v2 is not what it was"]
+    assert entry["reasons"] == ["models/moco_v2 has changed since"]
 
 
 def test_labels_that_were_edited(folder: Path) -> None:
@@ -141,7 +141,7 @@ def test_labels_that_were_edited(folder: Path) -> None:
     assert not results.of_now(folder, params), "the page must be made anew"
     page, summary, said = shown(params)
     nothing_old(page, summary, said)
-    assert "labels.csv is not what it was" in page.text
+    assert "labels.csv has changed since" in page.text
 
 
 def test_a_file_more_in_the_folder_and_a_folder_that_is_away(folder: Path) -> None:
@@ -230,7 +230,7 @@ def test_what_a_run_on_clips_was_measured_on(folder: Path) -> None:
     page, summary, said = shown(params)
     assert "96.2" not in page.text and "96.2" not in said
     reasons = {entry["stage"]: entry["reasons"] for entry in summary["stale"]}
-    assert reasons["transfer-video@ambient-classification"] == ["data/image is not what it was"]
+    assert reasons["transfer-video@ambient-classification"] == ["data/image has changed since"]
 
 
 def test_a_stage_that_fails_leaves_no_record(folder: Path) -> None:
