@@ -11,7 +11,7 @@ that it was made from. Only what is current may be shown as a result.
 
 import hashlib
 import os
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -63,12 +63,7 @@ class Now:
     def reasons(self, name: str) -> tuple[str, ...]:
         """Why what a stage left is not of now; empty if it is, or if there is nothing."""
         if name not in self._reasons:
-            stage = self.stages.get(name)
-            path = record_file(stage) if stage else None
-            found: Iterable[str] = ()
-            if stage and path and Path(stage.outs[0]).exists():
-                found = self._why(stage, path)
-            self._reasons[name] = tuple(dict.fromkeys(found))
+            self._reasons[name] = tuple(dict.fromkeys(self._why(name)))
         return self._reasons[name]
 
     def current(self, name: str) -> bool:
@@ -82,7 +77,14 @@ class Now:
             if not self.current(name)
         ]
 
-    def _why(self, stage: Wired, path: Path) -> Iterator[str]:
+    def _why(self, name: str) -> Iterator[str]:
+        stage = self.stages.get(name)
+        if stage is None:
+            yield f"dvc.yaml has no stage {name}"
+            return
+        path = record_file(stage)
+        if path is None or not Path(stage.outs[0]).exists():
+            return
         record = read_json(path)
         if record is None:
             yield f"nothing says what {stage.outs[0]} was made of"

@@ -260,6 +260,8 @@ def test_the_wiring_is_dvc_s(tmp_path: Path) -> None:
     told = {s.name: s for s in dvc_graph.plan(root)}
     found = wired(load(root / "params.yaml").model_dump(mode="json"))
     assert found.keys() == told.keys()
+    assert [n for n, s in found.items() if provenance.record_file(s) is None] == ["report"]
+    assert not Now(load(root / "params.yaml")).current("transfer-image@nobody-classification")
     for name, stage in found.items():
         assert set(stage.deps) == set(told[name].deps) - {"params.yaml"}
         assert set(stage.outs) == set(told[name].outs)
