@@ -1,15 +1,16 @@
-"""The only place that touches what DVC keeps private; tests/test_dvc_private.py pins it.
+"""What DVC keeps private is touched here and in `dvc_folders`; tests/test_dvc_private.py pins it.
 
-Six things of DVC are replaced, and only for stages that run within `repository(root, call)`:
+Eight things of DVC are replaced, and only for stages that run within `repository(root, call)`:
 
 - the running of a command: under a supervisor, line by line, the bookkeeper's lock released;
 - when dependencies are hashed: before the command, not after (treeverse/dvc#11058);
 - how dvc.lock is written: atomically, a new entry where one `dvc repro` of all would have put it;
 - who owns a path lock: process and stage, where DVC only knows the process;
 - how the repository lock is waited for: until it is free or `stop_all`;
-- what an empty entry of the run cache is taken for, which a kill leaves: nothing, not an error.
+- what an empty entry of the run cache is taken for, which a kill leaves: nothing, not an error;
+- how dependencies are hashed, and where stages are looked for: `dvc_folders`.
 
-A seventh, how often params.yaml is parsed, is replaced within `params_read_once()`.
+A ninth, how often params.yaml is parsed, is replaced within `params_read_once()`.
 """
 
 import contextlib
@@ -25,7 +26,7 @@ from functools import cache, partial
 from pathlib import Path
 from typing import Any
 
-from flows import heal, leases, process
+from flows import dvc_folders, heal, leases, process
 from tasks.channel import VARIABLE, split
 
 TAIL = 40  # lines of a failed stage's output that are kept
@@ -72,7 +73,7 @@ def repository(root: Path, call: Call | None = None) -> Iterator[Any]:
     config = {} if git else {"core": {"no_scm": True}}  # a copy without git is fine, too
     _here.call = call
     try:
-        with kind(str(root), config=config, _wait_for_lock=True) as repo:
+        with dvc_folders.looking(), kind(str(root), config=config, _wait_for_lock=True) as repo:
             if type(repo.lock) is lock.__base__:  # core.hardlink_lock has one of its own
                 repo.lock = lock(repo.lock.lockfile)
             yield repo
@@ -161,8 +162,8 @@ def _dvc() -> tuple[Any, Any]:
         return load_original(runs, stage) if filled else None
 
     StageCache._load = load_run
-    dvc.stage.run.cmd_run = cmd_run
-    dvc.rwlock.rwlock = rwlock
+    dvc_folders.install()
+    dvc.stage.run.cmd_run, dvc.rwlock.rwlock = cmd_run, rwlock
     dvc.dvcfile.modify_yaml = modify_yaml
     return Repo, _patient_lock()
 
@@ -217,6 +218,7 @@ def _run(stage: Any, call: Call, run_env: Any) -> None:
             if code:
                 raise StageFailed(call.name, code, "\n".join(call.tail))
         call.ran = True
+    dvc_folders.forget()  # the command took its time
     stage.save_deps = partial(_keep_hashes, stage, call)
 
 

@@ -13,6 +13,8 @@ from tasks.params import MODALITIES, PARAMS, load, nearest
 
 PLAYROOM = "playroom"
 BACKUP = Path("params.yaml.bak")
+ODD = 5  # of what is no file in a source, so many are named
+WARNING = "ingest goes on without what is no file; plain `dvc` stops or hangs at all of them"
 
 
 def diff(before: str, after: str) -> list[str]:
@@ -69,6 +71,8 @@ def _check(path: Path) -> None:
 def _stored(root: Path, path: Path) -> str:
     """A path as params.yaml keeps it: relative if inside the project, else absolute."""
     full = path.expanduser().resolve()
+    if (name := os.fsencode(full).decode("utf-8", "backslashreplace")) != str(full):
+        raise UserError(f"{name}: its name is not UTF-8, which params.yaml needs: rename it")
     inside = full.is_relative_to(root.resolve())
     return full.relative_to(root.resolve()).as_posix() if inside else str(full)
 
@@ -134,9 +138,22 @@ def _look(root: Path, modality: str, source: str, labels: str) -> str:
     classes = {item.label for item in items} - {None}
     if not items:
         raise UserError(f"{folder}: nothing to read as {modality} was found")
-    if not told:
-        return f"{len(items)} items without labels: encoders, but no transfer table"
-    return f"{len(items)} items, {told} labelled, {len(classes)} classes"
+    found = (
+        f"{len(items)} items, {told} labelled, {len(classes)} classes"
+        if told
+        else f"{len(items)} items without labels: encoders, but no transfer table"
+    )
+    return "\n".join([found, *_odd(folder)])
+
+
+def _odd(folder: Path) -> list[str]:
+    """What is no file is quarantined or passed over; plain `dvc` does not get past it."""
+    from flows.dvc_folders import hurdles
+    from tasks.item_table import shown
+
+    told = [f"{shown(name)} ({what})" for name, what in sorted(hurdles(folder).items())]
+    more = f" and {len(told) - ODD} more" if len(told) > ODD else ""
+    return [f"{len(told)} odd: {', '.join(told[:ODD])}{more}", WARNING] if told else []
 
 
 def _check_csv(path: Path) -> None:

@@ -14,6 +14,7 @@ from typing import Any, NamedTuple, Protocol, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
+from modalities.common.folders import no_file
 from modalities.items import UserError
 
 CHUNK_ITEMS = 256
@@ -109,11 +110,12 @@ def _kept_digest(file: str, before: Stamp) -> str:  # noqa: ARG001
 
 def stamp(path: Path | str) -> Stamp:
     """OSError for what is no readable file (opening a pipe would wait forever)."""
-    status = os.stat(container(path))  # noqa: PTH116 (a third of the time of Path.stat)
+    file = container(path)
+    status = os.stat(file)  # noqa: PTH116 (a third of the time of Path.stat)
     if stat.S_ISDIR(status.st_mode):
         raise OSError(0, "a folder that cannot be listed")
     if not stat.S_ISREG(status.st_mode):
-        raise OSError(0, "not a regular file")
+        raise OSError(0, no_file(file))
     return status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 

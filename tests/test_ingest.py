@@ -201,7 +201,7 @@ def test_broken_items_are_quarantined_and_the_rest_survives(source: Path) -> Non
         listed = {row["file"]: row["reason"] for row in csv.DictReader(file)}
     assert listed == {name: row["reason"] for name, row in bad.items()}
     assert listed["c/text.gif"] == "not an image: it is text"
-    assert listed["c/pipe.png"] == "cannot be opened: not a regular file"
+    assert listed["c/pipe.png"] == "cannot be opened: a pipe, not a file"
     reasons = json.loads(Path("data/image/metrics.json").read_text())["reasons"]
     assert reasons == {
         "empty file": 2,

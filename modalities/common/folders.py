@@ -10,7 +10,9 @@
 Hidden files and files with other extensions are no items.
 """
 
+import errno
 import os
+import stat
 import unicodedata
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -25,6 +27,14 @@ SPLIT_FOLDERS = {
     **dict.fromkeys(("val", "valid", "validation", "dev"), "val"),
     **dict.fromkeys(("test", "testing"), "test"),
     **dict.fromkeys(("unlabelled", "unlabeled"), "unlabelled"),
+}
+
+NO_FILES = {
+    stat.S_IFIFO: "a pipe",
+    stat.S_IFSOCK: "a socket",
+    stat.S_IFCHR: "a device",
+    stat.S_IFBLK: "a device",
+    stat.S_IFDIR: "a folder",
 }
 
 
@@ -97,6 +107,25 @@ def files(source: Path, what: str) -> list[str]:
     return sorted(_walk(source, "", ()))
 
 
+def no_file(path: Path | str) -> str | None:
+    """What lies there, if it is no file that can be opened: opening a pipe would wait for ever."""
+    try:
+        mode = os.stat(path).st_mode  # noqa: PTH116 (a third of the time of Path.stat)
+    except OSError as error:
+        dangling = error.errno == errno.ENOENT and os.path.islink(path)  # noqa: PTH114
+        return "a link to nothing" if dangling else error.strerror or "nothing"
+    if stat.S_ISREG(mode):
+        return None
+    return f"{NO_FILES.get(stat.S_IFMT(mode), 'something else')}, not a file"
+
+
+def read_text(path: Path) -> str:
+    """A file's text in UTF-8; UserError for what is no file, ValueError for other text."""
+    if (what := no_file(path)) is not None:
+        raise UserError(f"{path}: {what}; expected a file")
+    return path.read_text("utf-8")
+
+
 def with_extension(files: list[str], extensions: frozenset[str]) -> list[str]:
     """The files with one of these extensions, and the folders that could not be listed."""
     return [f for f in files if f.endswith("/") or os.path.splitext(f)[1].lower() in extensions]  # noqa: PTH122
@@ -129,7 +158,7 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
     try:
         status = folder.stat()
         with os.scandir(folder) as entries:
-            listed = [(e.name, _is_folder(e)) for e in entries if not _hidden(e.name)]
+            listed = [(e.name, _is_folder(e)) for e in entries if not hidden(e.name)]
     except OSError as error:
         if not prefix:
             raise UserError(f"{folder}: cannot be listed: {error.strerror}") from None
@@ -145,7 +174,8 @@ def _walk(folder: Path, prefix: str, above: tuple[tuple[int, int], ...]) -> Iter
             yield prefix + entry
 
 
-def _hidden(entry: str) -> bool:
+def hidden(entry: str) -> bool:
+    """Whether that is the name of something that is passed over without a word."""
     return entry.startswith((".", "__MACOSX")) or entry.lower() in ("thumbs.db", "desktop.ini")
 
 

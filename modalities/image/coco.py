@@ -12,6 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modalities.common.folders import read_text
 from modalities.items import Item, UserError
 
 ORDER = {"test": 0, "val": 1, "train": 2, None: 3}  # a picture in two splits is never trained on
@@ -64,7 +65,7 @@ def _items(path: Path, known: frozenset[str]) -> list[Item]:
 
 def _load(path: Path) -> dict[str, Any]:
     try:
-        data = json.loads(path.read_text("utf-8"))
+        data = json.loads(read_text(path))
     except ValueError as error:
         raise UserError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(data, dict) or not isinstance(data.get("images"), list):

@@ -56,7 +56,7 @@ def _shapenetpart(source: Path, files: list[str], shapes: list[str]) -> list[Ite
 def _synsets(path: Path) -> dict[str, str]:
     """Folder -> category."""
     found = {}
-    for number, line in enumerate(path.read_text("utf-8").splitlines(), 1):
+    for number, line in enumerate(folders.read_text(path).splitlines(), 1):
         words = line.split()
         if words and len(words) != 2:
             raise UserError(f"{path}:{number}: expected a category and a folder, found {line!r}")
@@ -67,7 +67,7 @@ def _synsets(path: Path) -> dict[str, str]:
 
 def _entries(path: Path) -> list[str]:
     try:
-        found = json.loads(path.read_text("utf-8"))
+        found = json.loads(folders.read_text(path))
     except (ValueError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid JSON: {error}") from None
     if not isinstance(found, list) or not all(isinstance(e, str) and "/" in e for e in found):
@@ -90,7 +90,7 @@ def _resampled(source: Path, shapes: list[str]) -> list[Item]:
     splits: dict[str, str] = {}
     for split in ("train", "test"):
         path = source / f"modelnet40_{split}.txt"
-        lines = path.read_text("utf-8").split() if path.exists() else []
+        lines = folders.read_text(path).split() if path.exists() else []
         splits.update(dict.fromkeys(lines, split))
     inside = [f for f in shapes if f.count("/") == 1]
     return [
