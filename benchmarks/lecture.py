@@ -19,9 +19,9 @@ from benchmarks.grids import page
 from benchmarks.grids.cells import Rows
 from benchmarks.grids.sections import dense_orderings, orderings
 from benchmarks.results import apart, cell
-from tasks.params import load
 from tasks.report.verdict import Row, choose
 from tasks.results import places
+from tasks.settings.params import load
 from tasks.stage import read_json
 
 SECTION = """

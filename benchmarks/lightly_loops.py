@@ -21,7 +21,7 @@ def encoder_of(name: str) -> Any:
     from torchvision.models import get_model, list_models
 
     if name not in list_models():
-        from modalities.image import build_encoder
+        from modalities.image.network import build_encoder
 
         return build_encoder(name)
     network = get_model(name, weights=None)

@@ -12,11 +12,11 @@ import torch
 from torch import Tensor
 
 from modalities.base import Randomness
-from modalities.common.masking import pick
-from modalities.common.optim import optimizer
-from modalities.image.encoder import build
+from modalities.common.network.masking import pick
+from modalities.common.steps.optim import optimizer
+from modalities.image.network.factory import build
+from modalities.image.network.vit import ViT
 from modalities.image.objectives.mae import MAE
-from modalities.image.vit import ViT
 
 BATCH = 64
 

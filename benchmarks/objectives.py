@@ -16,8 +16,8 @@ from benchmarks.lightly_loops import LOOPS
 from benchmarks.machine import machine
 from benchmarks.masking import Everything
 from benchmarks.training import ROOT, shares
-from modalities.common.masking import divide
-from modalities.image.vit import ViT
+from modalities.common.network.masking import divide
+from modalities.image.network.vit import ViT
 
 SECONDS = 2.5  # of each measurement, after its first steps
 BATCH = 256

@@ -6,7 +6,7 @@ from functools import partial
 import numpy as np
 
 from benchmarks.grids import page
-from tasks.measures import interval
+from tasks.transfer.measures import interval
 
 Reached = Mapping[str, Mapping[int, Sequence[Sequence[float]]]]
 # category -> budget -> for each seed of pretraining the mIoU of each draw

@@ -30,7 +30,7 @@ loading worker each, which is not how it is documented:
 
 lightly has torchvision's ResNet-18. Ours is the same network, but on maps of 1 x 1 and 2 x 2, which
 its last stages have at 32 px, our convolutions leave out what lies on padding
-(`modalities/common/convolution.py`); what that saves is in the next table.
+(`modalities/common/network/convolution.py`); what that saves is in the next table.
 
 ## Which settings pay on this CPU
 

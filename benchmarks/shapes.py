@@ -20,17 +20,17 @@ from scipy.spatial import cKDTree
 
 from benchmarks import steps
 from benchmarks.machine import machine
-from modalities.shape.encoder import build
+from modalities.common.training.loop import Plan
 from modalities.shape.labelers.convex_decomposition import ConvexDecomposition
-from modalities.shape.meshes import Mesh
-from modalities.shape.neighbours import nearest
+from modalities.shape.network.encoder import build
+from modalities.shape.network.neighbours import nearest
+from modalities.shape.network.views import prepare
 from modalities.shape.objectives.convexity import Convexity
-from modalities.shape.readers import read, scattered
-from modalities.shape.views import prepare
+from modalities.shape.reading.meshes import Mesh
+from modalities.shape.reading.readers import read, scattered
 from tasks.playroom.shape import Job, kinds
 from tasks.playroom.shape import build as make
-from tasks.sections import PlayroomShape
-from tasks.training import Plan
+from tasks.settings.playroom import PlayroomShape
 
 SETTINGS: dict[str, dict[str, Any]] = {
     "V-HACD, 50,000 voxels, depth 10 (the labeler's default)": {},

@@ -16,11 +16,13 @@ import torch
 from benchmarks import steps
 from benchmarks.ingest import measure_modality
 from benchmarks.machine import machine
-from modalities.audio import build_encoder, mfcc, prepare, texture
+from modalities.audio.labelling import texture
+from modalities.audio.network import build_encoder, prepare
 from modalities.audio.objectives.contrastive import Contrastive
+from modalities.audio.sound import mfcc
+from modalities.common.training.loop import Plan
 from tasks.playroom.audio import write_wav
 from tasks.playroom.sounds import KINDS, record
-from tasks.training import Plan
 
 SECONDS = 2.0
 BATCH = 64

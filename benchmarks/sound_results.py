@@ -16,7 +16,7 @@ from benchmarks.grids import page
 from benchmarks.grids.cells import Rows
 from benchmarks.lecture import starts
 from benchmarks.parts_compared import by_draw
-from tasks.measures import interval
+from tasks.transfer.measures import interval
 
 HOME = world.ROOT / ".gleaner" / "sounds"
 SEEDS = 3

@@ -12,17 +12,18 @@ from statistics import median
 
 ROOT = Path(__file__).resolve().parents[1]
 ROUNDS = 3
-BEFORE = ("tasks.__main__", "tasks.params", "tasks.stage")
+BEFORE = ("tasks.__main__", "tasks.settings.params", "tasks.stage")
 STAGES = {  # what each stage imports, also within its functions
     "playroom": ("tasks.playroom.image", "embreex.rtcore", "trimesh.creation", "joblib"),
-    "ingest": ("tasks.ingest", "modalities.image.readers", "joblib", "pyarrow.parquet"),
+    "ingest": ("tasks.ingest", "modalities.image.reading.readers", "joblib", "pyarrow.parquet"),
     "pretrain": (
-        "tasks.pretrain", "tasks.training", "modalities.image.encoder",
+        "tasks.pretrain", "modalities.common.training.loop", "modalities.image.network.factory",
         "modalities.image.objectives.moco_v2", "safetensors.torch",
     ),
     "transfer": (
-        "tasks.transfer", "modalities.image.tasks.classification", "modalities.image.encoder",
-        "sklearn.linear_model", "safetensors.torch", "tasks.measures",
+        "tasks.transfer", "modalities.image.tasks.classification",
+        "modalities.image.network.factory",
+        "sklearn.linear_model", "safetensors.torch", "tasks.transfer.measures",
     ),
     "report": ("tasks.report.page", "jinja2", "sklearn.decomposition", "safetensors.torch"),
 }  # fmt: skip
@@ -32,7 +33,7 @@ def measure(modules: tuple[str, ...]) -> float:
     """Seconds that a fresh Python takes to import these, and to load params.yaml."""
     names = ", ".join((*BEFORE, *modules))
     environment = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
-    code = f"import {names}; tasks.params.load(); print('ready', flush=True)"
+    code = f"import {names}; tasks.settings.params.load(); print('ready', flush=True)"
     started = time.perf_counter()
     with subprocess.Popen(
         [sys.executable, "-c", code], cwd=ROOT, env=environment, stdout=subprocess.PIPE

@@ -83,9 +83,9 @@ def objective_of(setting: dict[str, Any]) -> Any:
     """The objective with its encoder, as a run of params.yaml makes it."""
     from torch import nn
 
-    from modalities.common.convolution import Conv
-    from tasks.params import Params
+    from modalities.common.network.convolution import Conv
     from tasks.pretrain import construct
+    from tasks.settings.params import Params
 
     run = {key: setting[key] for key in ("objective", "encoder", "options")}
     image = {"source": "none", "labels": "none", "runs": {"bench": run}}
@@ -112,8 +112,8 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
     """What `python -m tasks pretrain` does, checkpoints and all."""
     import torch
 
-    from modalities.image import prepare
-    from tasks.training import Plan
+    from modalities.common.training.loop import Plan
+    from modalities.image.network import prepare
 
     items = pictures(setting["size"])
     plan = Plan(epochs=10_000, batch_size=setting["batch"], precision=setting["precision"])

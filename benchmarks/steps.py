@@ -16,7 +16,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from modalities.base import Batch, Objective
-    from tasks.training import Plan
+    from modalities.common.training.loop import Plan
 
 WARM = 2  # steps that are not counted
 
@@ -29,8 +29,8 @@ def alone(
     import torch
 
     from modalities.base import Randomness
-    from modalities.common.optim import optimizer
-    from tasks import memory
+    from modalities.common.steps import memory
+    from modalities.common.steps.optim import optimizer
 
     memory.keep()
     layout = torch.channels_last if channels_last else torch.contiguous_format
@@ -59,10 +59,10 @@ def looped(
     free: dict[str, np.ndarray] | None = None,
 ) -> Iterator[int]:  # fmt: skip
     """Our loop over the items, laid on the disk first."""
-    from tasks.checkpoints import Checkpoints
-    from tasks.exact import ask
-    from tasks.monitor import Silence
-    from tasks.training import Loop
+    from modalities.common.steps.exact import ask
+    from modalities.common.training.checkpoints import Checkpoints
+    from modalities.common.training.loop import Loop
+    from modalities.common.training.monitor import Silence
 
     ask()
     with tempfile.TemporaryDirectory() as name:

@@ -87,15 +87,15 @@ class Scores:
 
 
 def setting() -> Any:
-    from modalities.common.frozen import Setting
-    from modalities.image.views import augment, prepare
+    from modalities.common.measuring.frozen import Setting
+    from modalities.image.network.views import augment, prepare
 
     return Setting(prepare, augment, "bf16", "cpu")
 
 
 def told(whole: Any) -> Iterator[Any]:
     """The few labels of each draw and budget."""
-    from modalities.common.problem import Told, draw_labels, seed_of
+    from modalities.common.measuring.problem import Told, draw_labels, seed_of
 
     for budget in BUDGETS:
         for draw in range(DRAWS):
@@ -109,8 +109,8 @@ def data() -> Any:
     """The problem without its test split."""
     import torch
 
-    from modalities.common.problem import problem
-    from tasks import dataset
+    from modalities.common.measuring.problem import problem
+    from tasks.data import dataset
 
     torch.set_num_threads(1)
     splits = dataset.load(Path("data/image"))
@@ -119,8 +119,8 @@ def data() -> Any:
 
 def scratch(candidate: dict[str, Any]) -> Scores:
     """Train from random weights with one learning rate and at most so many steps."""
-    from modalities.common.finetune import FineTuning, Recipe
-    from modalities.image.encoder import build
+    from modalities.common.measuring.finetune import FineTuning, Recipe
+    from modalities.image.network.factory import build
 
     steps = candidate["steps"]
     recipe = Recipe(
@@ -138,15 +138,15 @@ def pretraining(run: str, change: dict[str, Any], seed: int) -> Scores:
     """Pretrain with some settings changed; score linear probes of what came out."""
     import torch
 
-    from modalities.common.frozen import FrozenFeatures
-    from modalities.common.linear import LinearProbe
-    from modalities.image.views import prepare
-    from tasks import dataset
-    from tasks.checkpoints import Checkpoints
-    from tasks.monitor import Silence
-    from tasks.params import load
+    from modalities.common.measuring.frozen import FrozenFeatures
+    from modalities.common.measuring.linear import LinearProbe
+    from modalities.common.training.checkpoints import Checkpoints
+    from modalities.common.training.loop import train
+    from modalities.common.training.monitor import Silence
+    from modalities.image.network.views import prepare
+    from tasks.data import dataset
     from tasks.pretrain import construct, plan_of
-    from tasks.training import train
+    from tasks.settings.params import load
 
     params = load()
     was = params.image.runs[run]

@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 from rich.markup import escape
 
-from flows import edit, results
-from flows.terminal import Screen
+from flows.dvc import reported
+from flows.screen import edit
+from flows.screen.terminal import Screen
 from modalities.items import UserError
-from tasks.params import MODALITIES, load
+from tasks.settings.params import MODALITIES, load
 
 if TYPE_CHECKING:
-    from flows.choice import Choice
+    from flows.dvc.choice import Choice
 
 app = typer.Typer(
     help="Point it at data with few labels; it shows what every free signal is worth.",
@@ -46,7 +47,7 @@ Jobs = Annotated[
 
 def _project() -> Path:
     """The project's folder, which becomes the working folder: stages are named relative to it."""
-    from flows.selection import project
+    from flows.dvc.selection import project
 
     root = project(Path.cwd())
     os.chdir(root)
@@ -62,7 +63,7 @@ def run(
     jobs: Jobs = None,
 ) -> None:
     """Bring everything up to date, or what leads to TARGET, and print the results."""
-    from flows import launch
+    from flows.screen import launch
 
     choice = _choice(targets, only, everything)
     launch.run(_project(), choice, force, jobs, out=out, err=err)
@@ -71,13 +72,13 @@ def run(
 @app.command()
 def status(only: Only = None, everything: Everything = False) -> None:
     """What would run, and why."""
-    from flows import launch
+    from flows.screen import launch
 
     launch.status(_project(), _choice(None, only, everything), out)
 
 
 def _choice(targets: list[str] | None, only: list[str] | None, everything: bool) -> "Choice":
-    from flows.choice import Choice
+    from flows.dvc.choice import Choice
 
     if only and len(only) > 1:
         raise UserError(f"--only takes one modality, found {', '.join(only)}; run them in turn")
@@ -134,7 +135,7 @@ def serve(
     ] = None,
 ) -> None:
     """Run on a schedule and on demand, until Ctrl-C."""
-    from flows import launch
+    from flows.screen import launch
 
     launch.serve(_project(), cron, out=out)
 
@@ -145,7 +146,7 @@ def ui(
     open_: Annotated[bool, typer.Option("--open", help="open the browser")] = False,
 ) -> None:
     """The Prefect server, and a link to its page: whoever has the link can use the page."""
-    from flows import api, server, zombies
+    from flows.prefect import api, lost_runs, server
 
     root = _project()
     if stop:
@@ -153,7 +154,7 @@ def ui(
         out.print(f"stopped the server on {ended.page}" if ended else "no server was running")
         return
     found = server.ensure(root)
-    for line in zombies.reap(root, found):
+    for line in lost_runs.reap(root, found):
         out.print(line, markup=False)
     out.print(found.link, markup=False)
     if open_:
@@ -166,10 +167,10 @@ def report(
 ) -> None:
     """The report's path."""
     root = _project()
-    page = root / results.PAGE
+    page = root / reported.PAGE
     if not page.is_file():
         raise UserError(f"{page}: there is no report yet; `glean run` makes it")
-    if not results.of_now(root, load()):
+    if not reported.of_now(root, load()):
         err.print(f"{page} is not of now: `glean run` renews it", markup=False, style="yellow")
     out.print(str(page), markup=False)
     if open_:

@@ -5,7 +5,7 @@ Shapes: B batch, N tokens, D feature width, K visible tokens. A raw batch holds 
 Beside `items` and `index` a run with free labels has `free_label` and `free_confidence`.
 """
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
@@ -17,9 +17,6 @@ from modalities.items import Item as Item
 from modalities.items import Labelled as Labelled
 from modalities.items import Tell as Tell
 from modalities.items import UserError as UserError
-from modalities.labels import Found as Found
-from modalities.labels import Labeler as Labeler
-from modalities.labels import Labels as Labels
 
 Batch: TypeAlias = dict[str, Tensor]
 
@@ -151,53 +148,8 @@ class Objective(nn.Module):
         """
 
 
-@dataclass(frozen=True)
-class Row:
-    """One measured number: the value per draw of one protocol at one budget."""
-
-    learner: str  # supervised, self_training, fixmatch, ...
-    protocol: str  # linear, knn, finetune, or the control's name
-    budget: int | str  # labels per class, or "all"
-    metric: str
-    values: list[float]
-    higher_is_better: bool = True
-    chosen: Mapping[str, Any] = field(default_factory=dict)  # what validation selected
-    predictions: list[Any] = field(default_factory=list)  # per draw: (N_test,) codes, -1 = left out
-
-
-@dataclass(frozen=True)
-class Skipped:
-    """A budget that could not be measured, and why."""
-
-    budget: int | str
-    reason: str
-
-
-EncoderFactory: TypeAlias = Callable[[], Encoder]  # a fresh copy, with its starting weights
-
-
-class Task(Protocol):
-    """Something an encoder is good for. Keyword-only options with defaults are the schema."""
-
-    def run(
-        self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
-        tell: Tell, *, seed: int = 0, precision: str = "fp32",
-    ) -> Iterator[Row | Skipped]:  # fmt: skip
-        """Yield rows for a `start`: "pretrained", or a control's name (scratch, random, ...).
-
-        `encoder` may be None with controls: the task then makes its own, with random weights.
-        """
-        ...
-
-    def show(self, folder: Path) -> None:
-        """Called after `run`: pictures (*.png) of what was predicted, into the result's folder."""
-
-
-class Modality(Protocol):
-    """What the package `modalities/NAME/__init__.py` offers, as module-level functions.
-
-    Importing the package must not import torch; the functions import what they need.
-    """
+class Reading(Protocol):
+    """What `modalities/NAME/reading/` offers, as functions. It imports no torch."""
 
     def find(self, source: Path, labels: Path | None) -> list[Item]:
         """All items of a source folder in any layout that is understood. UserError if none."""
@@ -207,8 +159,16 @@ class Modality(Protocol):
         """Decode one file to the array that ingest keeps. ValueError(reason) -> quarantined."""
         ...
 
+    def thumbnails(self, items: Any) -> Any:
+        """(N, ...) raw -> (N, h, w, 3) uint8 pictures for reports."""
+        ...
+
     # Optional: `annotate(source, [(row, file, extra), ...], folder, *, jobs, warn, **options)`
     # writes what richer tasks need (boxes, masks) beside items.npy; see modalities/image.
+
+
+class Network(Protocol):
+    """What `modalities/NAME/network/` offers, as functions."""
 
     def build_encoder(self, name: str, **options: Any) -> Encoder:
         """A new encoder with random weights (torch's global generator decides which)."""
@@ -220,8 +180,4 @@ class Modality(Protocol):
 
     def augment(self, items: Tensor, rng: Randomness) -> Tensor:
         """Raw batch -> encoder input, with mild changes that keep the label (for fine-tuning)."""
-        ...
-
-    def thumbnails(self, items: Any) -> Any:
-        """(N, ...) raw -> (N, h, w, 3) uint8 pictures for reports."""
         ...

@@ -5,6 +5,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol
 
+IGNORE = 255  # in a map of classes: a place that is not judged, as in COCO and VOC
+
 
 class UserError(Exception):
     """A mistake of the user's (file, key, value): shown as one clear message, never a traceback."""

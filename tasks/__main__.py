@@ -32,7 +32,7 @@ def parser() -> argparse.ArgumentParser:
 
 def address(stage: str, values: dict[str, str]) -> str:
     """The stage's name in dvc.yaml: `transfer`, {run: a, task: b} -> `transfer-image@a-b`."""
-    from tasks.params import load
+    from tasks.settings.params import load
 
     names = list(values.values())
     if stage == "playroom":
@@ -55,7 +55,7 @@ def main() -> int:
     stage = values.pop("stage")
     from modalities.items import UserError
     from tasks.channel import say_mistake
-    from tasks.params import load
+    from tasks.settings.params import load
 
     try:
         params = load()

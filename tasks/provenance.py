@@ -16,7 +16,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from tasks.params import PARAMS, Params
+from tasks.settings.params import PARAMS, Params
 from tasks.stage import read_json, write_json
 from tasks.wiring import ROOT, Wired, at, wired
 

@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks import options
-from tasks.params import MODALITIES, Params
 from tasks.provenance import Now
+from tasks.settings import options
+from tasks.settings.params import MODALITIES, Params
 from tasks.stage import read_json
 
 KEYS = (

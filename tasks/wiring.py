@@ -23,6 +23,7 @@ class Wired:
     """One stage with the paths and keys that dvc.yaml gives it."""
 
     name: str
+    cmd: str
     deps: tuple[str, ...]
     params: tuple[str, ...]
     outs: tuple[str, ...]
@@ -34,8 +35,9 @@ def wired(values: Mapping[str, Any]) -> dict[str, Wired]:
     for group, entry in _stages().items():
         for name, more in _instances(group, entry, values):
             scope, body = {**values, **more}, entry.get("do", entry)
+            cmd = _filled(body["cmd"], scope)
             parts = (_lines(body, key, scope) for key in ("deps", "params", "outs"))
-            found[name] = Wired(name, *parts)
+            found[name] = Wired(name, cmd, *parts)
     return found
 
 
@@ -66,8 +68,11 @@ def _instances(
 
 def _lines(body: Mapping[str, Any], key: str, scope: Mapping[str, Any]) -> tuple[str, ...]:
     told = [line if isinstance(line, str) else next(iter(line)) for line in body.get(key, ())]
-    filled = (TEMPLATE.sub(lambda m: str(at(scope, m[1], m[0])), line) for line in told)
-    return tuple(dict.fromkeys(filled))
+    return tuple(dict.fromkeys(_filled(line, scope) for line in told))
+
+
+def _filled(line: str, scope: Mapping[str, Any]) -> str:
+    return TEMPLATE.sub(lambda match: str(at(scope, match[1], match[0])), line)
 
 
 def _value(told: Any, values: Mapping[str, Any]) -> Any:

@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from tasks.exact import ask
+from modalities.common.steps.exact import ask
 
 # A shell starts what runs in its background with Ctrl-C ignored, and a child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)

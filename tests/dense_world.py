@@ -133,7 +133,7 @@ def ingested(project: Path, source: Path, size: int) -> Path:
 
     from tasks.channel import Channel
     from tasks.ingest import ingest
-    from tasks.params import Params
+    from tasks.settings.params import Params
 
     section = {"source": str(source), "labels": str(source), "size": size}
     params = Params.model_validate({"image": section, "machine": {"jobs": 1}})

@@ -8,7 +8,7 @@ import sys
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from flows import dvc_graph
+from flows.dvc import graph
 from modalities.items import UserError
 
 SIDES = tuple("abcdef")
@@ -117,30 +117,28 @@ class Project:
         return (self.root / "dvc.lock").read_bytes()
 
     def dirty(self) -> dict[str, tuple[str, ...]]:
-        return {s.name: s.why for s in dvc_graph.plan(self.root) if not s.clean}
+        return {s.name: s.why for s in graph.plan(self.root) if not s.clean}
 
     def run(self, *targets: str) -> dict[str, object]:
         """As the flow does: all that is dirty, each after its upstream, side by side."""
         ended = run_all(self.root, targets)
         for how in ended.values():
-            if isinstance(how, Exception) and not isinstance(
-                how, dvc_graph.StageFailed | UserError
-            ):
+            if isinstance(how, Exception) and not isinstance(how, graph.StageFailed | UserError):
                 raise how  # with its traceback
         return ended
 
 
 def run_all(root: Path, targets: tuple[str, ...] = ()) -> dict[str, object]:
     """Stage -> how it ended, "clean" or the exception."""
-    stages = dvc_graph.plan(root, targets)
+    stages = graph.plan(root, targets)
     futures: dict[str, object] = {}
 
-    def go(stage: dvc_graph.Stage) -> str:
+    def go(stage: graph.Stage) -> str:
         for up in stage.upstream:
             futures[up].result()  # type: ignore[attr-defined]
         if stage.clean:
             return "clean"
-        return dvc_graph.run_stage(root, stage.name, lambda line: None)
+        return graph.run_stage(root, stage.name, lambda line: None)
 
     with ThreadPoolExecutor(len(stages)) as pool:
         for stage in stages:
@@ -149,7 +147,7 @@ def run_all(root: Path, targets: tuple[str, ...] = ()) -> dict[str, object]:
 
 
 if __name__ == "__main__":  # a flow of its own, to be killed or to compete
-    from flows.heal import heal
+    from flows.kills.mend import heal
 
     here = Path.cwd()
     for line in heal(here):

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from PIL import Image, ImageDraw
 
-from tasks.params import Params
 from tasks.provenance import Now, record_file
+from tasks.settings.params import Params
 
 CLASSES = ("arch", "bell", "cone", "disc", "fork", "gear", "knot", "lamp", "star", "tube")
 REACHED = {  # at 1, 5, 10, 50 labels per class and with all
@@ -99,7 +99,7 @@ def model(root: Path, run: str, *, seed: int = 1, **metrics: Any) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from modalities.image.encoder import build
+    from modalities.image.network.factory import build
 
     folder = root / "models" / run
     plots = folder / "plots/metrics/train"

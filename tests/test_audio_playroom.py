@@ -9,13 +9,14 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modalities.audio import find, mfcc
-from modalities.audio.layouts import describe
-from modalities.common.linear import fit_linear
-from tasks.monitor import Silence
-from tasks.params import Params
+from modalities.audio.reading import find
+from modalities.audio.reading.layouts import describe
+from modalities.audio.sound import mfcc
+from modalities.common.measuring.linear import fit_linear
+from modalities.common.training.monitor import Silence
 from tasks.playroom.audio import make, plan
 from tasks.playroom.sounds import KINDS, blow, passing, record
+from tasks.settings.params import Params
 
 
 def params(seed: int = 0, jobs: int = 1, **counts: Any) -> Params:

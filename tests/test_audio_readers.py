@@ -7,9 +7,9 @@ import pytest
 import soundfile
 from sound_world import movie, peak, tone, wav
 
-from modalities.audio import find, read, thumbnails
-from modalities.audio.layouts import describe
-from modalities.audio.readers import fit
+from modalities.audio.reading import find, read, thumbnails
+from modalities.audio.reading.layouts import describe
+from modalities.audio.reading.readers import fit
 from modalities.items import UserError
 
 

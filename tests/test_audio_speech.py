@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 import soundfile
 
-from modalities.audio import find
+from modalities.audio.reading import find
+from modalities.common.training.monitor import Silence
 from tasks.ingest import ingest
-from tasks.monitor import Silence
-from tasks.params import Params
+from tasks.settings.params import Params
 from tasks.transfer import control
 
 WORDS = {

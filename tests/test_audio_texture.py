@@ -11,15 +11,16 @@ import pytest
 from scipy import signal
 from sound_world import tone
 
-from modalities.audio import mfcc, texture
-from modalities.audio.clusters import clustered, purity, whitened
-from modalities.audio.gallery import grouped
 from modalities.audio.labelers.mfcc_units import MfccUnits
 from modalities.audio.labelers.random import Random
 from modalities.audio.labelers.sound_texture import SoundTexture
-from modalities.audio.units import per_step
+from modalities.audio.labelling import texture
+from modalities.audio.labelling.clusters import clustered, purity, whitened
+from modalities.audio.labelling.gallery import grouped
+from modalities.audio.network.views import per_step
+from modalities.audio.sound import mfcc
+from modalities.common.training.monitor import Silence
 from modalities.labels import Found
-from tasks.monitor import Silence
 from tasks.playroom.sounds import KINDS, record
 
 
@@ -206,8 +207,8 @@ def test_the_second_round_takes_units_from_what_a_run_learnt(
     import torch
     from safetensors.torch import save_file
 
-    from modalities.audio import build_encoder
     from modalities.audio.labelers.run_units import RunUnits
+    from modalities.audio.network import build_encoder
     from modalities.items import UserError
 
     monkeypatch.chdir(tmp_path)

@@ -9,17 +9,18 @@ import pytest
 import torch
 from sound_world import tone
 
-from modalities.audio import views
-from modalities.audio.encoder import Small, ViT, build
+from modalities.audio.network import views
+from modalities.audio.network.encoder import Small, ViT, build
+from modalities.audio.network.views import augment, log_mel, prepare
 from modalities.audio.objectives.masked_units import MaskedUnits
 from modalities.audio.tasks.classification import Classification
-from modalities.audio.views import augment, log_mel, prepare
-from modalities.base import Labelled, Randomness, Row, UserError
-from modalities.common import once
-from modalities.common.frozen import Setting
-from modalities.common.once import done
-from modalities.common.problem import Pick
-from tasks.monitor import Silence
+from modalities.base import Labelled, Randomness, UserError
+from modalities.common.measuring.frozen import Setting
+from modalities.common.measuring.problem import Pick
+from modalities.common.measuring.rows import Row
+from modalities.common.steps import precompute
+from modalities.common.steps.precompute import done
+from modalities.common.training.monitor import Silence
 
 torch.set_num_threads(1)
 
@@ -168,7 +169,7 @@ def test_what_is_done_once_is_done_for_all_items_and_within_bounds(
     np.testing.assert_array_equal(done(items, double), items * 2.0)
     assert seen == [1, 256, 256, 188]
     assert done(items, None) is items
-    monkeypatch.setattr(once, "BYTES", 700 * 3 * 4 - 1)
+    monkeypatch.setattr(precompute, "BYTES", 700 * 3 * 4 - 1)
     assert done(items, double) is items
     assert len(done(items[:0], double)) == 0
 
@@ -233,7 +234,7 @@ def test_controls_and_protocols_of_classification() -> None:
 
 
 def test_every_labeler_is_found_with_its_options(tmp_path: Path) -> None:
-    from tasks import options
+    from tasks.settings import options
 
     for modality, names in (
         ("audio", {"sound_texture", "mfcc", "random", "mfcc_units", "run_units"}),

@@ -10,7 +10,7 @@ import pytest
 
 from benchmarks import masking, objectives, pages, parts, shapes, sound
 from benchmarks.__main__ import PARTS, main, there
-from tasks.params import load
+from tasks.settings.params import load
 
 
 def test_masking_has_a_table() -> None:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from benchmarks import lightly_loops, step, steps, training
-from modalities.common.convolution import Conv
+from modalities.common.network.convolution import Conv
 
 TINY = {"size": 32, "batch": 8, "threads": 1, "seconds": 0.2}
 

@@ -15,13 +15,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from flows import dvc_graph, messages, process
-from flows.artifacts import PIXELS, Publisher
-from flows.body import Body
-from flows.dvc_graph import Stage
-from flows.dvc_private import Call
-from flows.follow import Nobody, follow
-from flows.terminal import Screen
+from flows.dvc import graph
+from flows.dvc.graph import Stage
+from flows.dvc.private import Call
+from flows.kills import process
+from flows.prefect import messages
+from flows.prefect.artifacts import PIXELS, Publisher
+from flows.prefect.stage_task import Body
+from flows.prefect.watch import Nobody, follow
+from flows.screen.terminal import Screen
 from tasks.channel import MARK, MOST, VARIABLE, Channel, say_mistake, split, visible
 
 STAGE = Stage("ingest-image", "true", (), False, (), outs=("data/image", "sheet.png"))
@@ -216,7 +218,7 @@ def test_messages_are_no_part_of_a_failures_last_words() -> None:
 
 def test_a_failures_last_words_move_no_cursor() -> None:
     body = Body(Path(), STAGE, False, False, None)
-    failure = dvc_graph.StageFailed("a", 3, "\x1b[31merror: a\x1b]0;b\x07\x85.png: bad\x1b[0m\nend")
+    failure = graph.StageFailed("a", 3, "\x1b[31merror: a\x1b]0;b\x07\x85.png: bad\x1b[0m\nend")
     assert r"failed with exit code 3: a\x1b]0;b\x07\x85.png: bad (full" in body._reason(failure)
 
 

@@ -13,13 +13,14 @@ import tiny_project as tiny
 import typer.main
 from rich.console import Console
 
-from flows import dvc_graph, results, selection
-from flows.choice import Choice, chosen
 from flows.cli import app
-from flows.dvc_graph import Stage
-from flows.terminal import Terminal, duration
+from flows.dvc import graph, reported, selection
+from flows.dvc.choice import Choice, chosen
+from flows.dvc.graph import Stage
+from flows.screen import tables
+from flows.screen.terminal import Terminal, duration
 from modalities.items import UserError
-from tasks.params import MODALITIES, Params, load
+from tasks.settings.params import MODALITIES, Params, load
 
 FROZEN = {
     "run": {"targets", "--only", "--all", "--force", "--jobs"},
@@ -49,7 +50,7 @@ def test_the_options_are_frozen() -> None:
 
 def test_help_and_status_import_nothing_heavy() -> None:
     code = (
-        "import sys; import flows.launch, flows.cli; "
+        "import sys; import flows.screen.launch, flows.cli; "
         "print([m for m in ('prefect', 'torch', 'dvc', 'numpy', 'PIL') if m in sys.modules])"
     )
     done = subprocess.run(
@@ -159,7 +160,7 @@ def test_only_takes_a_modality_and_what_it_needs(monkeypatch: pytest.MonkeyPatch
         stage("pretrain-image@a", "ingest-image", "label@x"), stage("other", "ingest-sound"),
         replace(stage("report", "pretrain-image@a", "other"), meta={"partial": True}),
     ]  # fmt: skip
-    monkeypatch.setattr(dvc_graph, "plan", lambda *_, **__: stages)
+    monkeypatch.setattr(graph, "plan", lambda *_, **__: stages)
     found = chosen(Path(), Choice(only=MODALITIES[0]), made())
     assert [s.name for s in found] == [s.name for s in stages if s.name != "other"]
 
@@ -196,7 +197,7 @@ def test_the_table_shows_what_validation_prefers() -> None:
         row("majority", "majority", "all", 0.10, draws=1),
     ]
     out = console()
-    for title, table in results.tables(rows):
+    for title, table in tables.tables(rows):
         out.print(title)
         out.print(table)
     text = out.file.getvalue()  # type: ignore[attr-defined]
@@ -210,30 +211,30 @@ def test_the_table_shows_what_validation_prefers() -> None:
 
 def test_without_validation_figures_every_protocol_stays() -> None:
     rows = [row("moco", "linear", 1, 0.5), row("moco", "knn", 1, 0.4)]
-    assert len(results.lines(rows)) == 2
+    assert len(tables.lines(rows)) == 2
 
 
 def test_what_was_skipped_is_told_once() -> None:
     entry = {"modality": "image", "task": "classification", "budget": 50, "reason": "9 in b"}
-    told = results.skipped([{**entry, "run": "a"}, {**entry, "run": "b"}])
+    told = tables.skipped([{**entry, "run": "a"}, {**entry, "run": "b"}])
     assert told == ["skipped: image classification, budget 50: 9 in b"]
 
 
 def test_quarantine_is_told() -> None:
-    told = results.quarantine(
+    told = tables.quarantine(
         {"quarantine": [{"modality": "image", "count": 3, "reasons": {"truncated": 2, "empty": 1}}]}
     )
     assert told == ["image: 3 files quarantined (1 empty, 2 truncated)"]
 
 
 def test_a_summary_that_cannot_be_read_is_none(tmp_path: Path) -> None:
-    assert results.summary(tmp_path) is None
+    assert reported.summary(tmp_path) is None
     (tmp_path / "report").mkdir()
     for text in ("", "{", "[]"):
-        (tmp_path / results.SUMMARY).write_text(text)
-        assert results.summary(tmp_path) is None
-    (tmp_path / results.SUMMARY).write_text(json.dumps({"version": 1}))
-    assert results.summary(tmp_path) == {"version": 1}
+        (tmp_path / reported.SUMMARY).write_text(text)
+        assert reported.summary(tmp_path) is None
+    (tmp_path / reported.SUMMARY).write_text(json.dumps({"version": 1}))
+    assert reported.summary(tmp_path) == {"version": 1}
 
 
 def test_plain_lines_are_throttled() -> None:

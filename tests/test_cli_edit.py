@@ -6,9 +6,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from flows import edit
+from flows.screen import edit
 from modalities.items import UserError
-from tasks.params import load
+from tasks.settings.params import load
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = (ROOT / "profiles/default.yaml").read_text("utf-8")

@@ -12,8 +12,8 @@ import torch
 from torch import nn
 from torch.utils.flop_counter import FlopCounterMode
 
-from modalities.audio.encoder import build
-from modalities.common.convolution import WORTH, Conv, ConvTranspose, careful
+from modalities.audio.network.encoder import build
+from modalities.common.network.convolution import WORTH, Conv, ConvTranspose, careful
 
 Convolution: TypeAlias = nn.Conv2d | nn.ConvTranspose2d
 

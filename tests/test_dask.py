@@ -11,7 +11,7 @@ from test_ingest import Heard, digests, params, picture
 
 from modalities.items import UserError
 from tasks.ingest import ingest
-from tasks.item_reading import Chunk, Done, Outcome, read_all
+from tasks.items.reading import Chunk, Done, Outcome, read_all
 
 distributed = pytest.importorskip("distributed")
 

@@ -5,9 +5,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from modalities.image.places.annotations import Objects
-from modalities.image.places.coco_metrics import Found, boxes, keypoints
-from modalities.image.places.miou import confusion, iou, mean_iou
+from modalities.image.measuring.annotations import Objects
+from modalities.image.measuring.coco_metrics import Found, boxes, keypoints
+from modalities.image.measuring.miou import confusion, iou, mean_iou
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
 

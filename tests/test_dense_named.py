@@ -10,11 +10,11 @@ import pytest
 from dense_world import coco_world, draw, voc_world
 from torchvision import datasets
 
-from flows import edit
-from modalities.image import find, read
-from modalities.image.torchvision_sets import folder
+from flows.screen import edit
+from modalities.image.reading import find, read
+from modalities.image.reading.torchvision_sets import folder
 from modalities.items import UserError
-from tasks.params import load
+from tasks.settings.params import load
 
 CLASSES = ["cat", "ship"]
 

@@ -10,9 +10,9 @@ import pytest
 from dense_world import POINTS, coco_note, coco_world, draw, ingested, voc_world, write
 from PIL import Image
 
-from modalities.image import find, read
-from modalities.image.geometry import TURNED, Frame, frame
-from modalities.image.masks import decode
+from modalities.image.reading import find, read
+from modalities.image.reading.geometry import TURNED, Frame, frame
+from modalities.image.reading.masks import decode
 from modalities.items import UserError
 
 
@@ -183,7 +183,7 @@ def test_edited_annotations_decode_no_picture(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     source = coco_world(tmp_path / "coco", {"train": 4, "val": 3, "test": 3})
-    monkeypatch.setattr("tasks.item_cache.SETTLED", 0)  # the pictures are seconds old
+    monkeypatch.setattr("tasks.items.cache.SETTLED", 0)  # the pictures are seconds old
     before = rows(ingested(tmp_path / "p", source, 32))
     path = source / "annotations/instances_train2017.json"
     data = json.loads(path.read_text())
@@ -193,7 +193,7 @@ def test_edited_annotations_decode_no_picture(
     def never(*_: Any, **__: Any) -> None:
         raise AssertionError("a picture is decoded again")
 
-    monkeypatch.setattr("tasks.item_reading.Reading._decode", never)
+    monkeypatch.setattr("tasks.items.reading.Reading._decode", never)
     after = rows(ingested(tmp_path / "p", source, 32))
     changed = [b for a, b in zip(before, after, strict=True) if a != b]
     assert [[row[k] for k in ("left", "top", "right", "bottom")] for row in changed] == [

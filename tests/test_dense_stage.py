@@ -1,19 +1,15 @@
 """From the Playroom's COCO folder to results/RUN/TASK, through the real stages."""
 
-import ast
 import json
 import subprocess
 import sys
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
-from ruamel.yaml import YAML
 
 ROOT = Path(__file__).resolve().parents[1]
-CONTRACTS = {"modalities/items.py", "modalities/labels.py"}  # words only, no result
 TINY = "{budgets: [1], draws: 2, min_steps: 2, max_steps: 2, evaluations: 1, width: 32"
 PARAMS = f"""
 playroom:
@@ -45,7 +41,7 @@ def project(tmp_path_factory: pytest.TempPathFactory) -> Path:
     import torch
     from safetensors.torch import save_file
 
-    from modalities.image import build_encoder
+    from modalities.image.network import build_encoder
 
     place = tmp_path_factory.mktemp("project")
     (place / "params.yaml").write_text(PARAMS)
@@ -90,36 +86,3 @@ def test_a_run_and_its_controls(project: Path, task: str) -> None:
     told = json.loads((project / f"results/image-majority/{task}/metrics.json").read_text())
     assert told["rows"] == []
     assert told["skipped"][0]["reason"].startswith("no such control")
-
-
-def reached(start: Path) -> set[str]:
-    """The files of modalities that a file imports, and what these import."""
-    seen: set[str] = set()
-    todo = [start]
-    while todo:
-        path = todo.pop()
-        if (name := str(path.relative_to(ROOT))) in seen:
-            continue
-        seen.add(name)
-        for node in ast.walk(ast.parse(path.read_text("utf-8"))):
-            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("modalities."):
-                file = ROOT / f"{(node.module or '').replace('.', '/')}.py"
-                todo += [file] if file.exists() else []
-    return seen
-
-
-@pytest.mark.parametrize(
-    ("name", "starts"),
-    [
-        ("transfer-image", ["tasks/detection", "tasks/segmentation", "tasks/keypoints"]),
-        ("control-image", ["tasks/detection", "tasks/segmentation", "tasks/keypoints"]),
-        ("ingest-image", ["annotate", "readers"]),
-    ],
-)
-def test_dvc_knows_what_decides_a_result(name: str, starts: list[str]) -> None:
-    stages: Any = YAML(typ="safe").load((ROOT / "dvc.yaml").read_text("utf-8"))["stages"]
-    deps = [str(dep) for dep in stages[name]["deps"]]
-    for start in starts:
-        for file in reached(ROOT / f"modalities/image/{start}.py") - CONTRACTS:
-            named = file.replace(Path(start).name, "${item.task}") if "/tasks/" in file else file
-            assert any(named == dep or named.startswith(f"{dep}/") for dep in deps), file

@@ -10,14 +10,15 @@ import pytest
 import torch
 from dense_world import coco_world, draw, ingested, voc_world
 
-from modalities.base import Encoder, Row, Skipped, Task
-from modalities.common.problem import problem
-from modalities.image import build_encoder
-from modalities.image.places.annotations import annotated, only
-from modalities.image.places.contract import setting
-from modalities.image.places.pyramid import Pyramid
+from modalities.base import Encoder
+from modalities.common.measuring.problem import problem
+from modalities.common.measuring.rows import Row, Skipped, Task
+from modalities.image.measuring.annotations import annotated, only
+from modalities.image.measuring.contract import setting
+from modalities.image.measuring.pyramid import Pyramid
+from modalities.image.network import build_encoder
 from tasks.channel import Channel
-from tasks.dataset import load
+from tasks.data.dataset import load
 
 NAMES = ("detection", "segmentation", "keypoints")
 METRICS = {

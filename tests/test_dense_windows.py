@@ -5,9 +5,9 @@ import pytest
 import torch
 
 from modalities.base import Randomness
-from modalities.image.places.annotations import mirror
-from modalities.image.places.windows import Windows, around, whole, zoomed
-from modalities.image.views import prepare
+from modalities.image.measuring.annotations import mirror
+from modalities.image.measuring.windows import Windows, around, whole, zoomed
+from modalities.image.network.views import prepare
 
 SIZE = 32
 
@@ -90,7 +90,7 @@ def test_keypoints_change_sides() -> None:
 
 def test_a_flipped_object_has_its_names_exchanged() -> None:
     """The left eye of a flipped face is where its right eye was."""
-    from modalities.image.places.annotations import Objects
+    from modalities.image.measuring.annotations import Objects
     from modalities.image.tasks.keypoints import Points
 
     points = np.array([[4, 5, 2], [20, 6, 2], [9, 9, 0]], np.float32)

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from flows import dvc_graph, process
+from flows.dvc import graph
+from flows.kills import process
 from modalities.items import UserError
 from tests.dvc_project import ROOT, SIDES, Project
 
@@ -21,7 +22,7 @@ def surroundings(tmp_path, monkeypatch):
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     monkeypatch.chdir(tmp_path)  # `plan` changes the working folder; this changes it back
     yield
-    dvc_graph.reset()
+    graph.reset()
 
 
 @pytest.fixture
@@ -33,7 +34,7 @@ def project(tmp_path):
 
 
 def test_a_fresh_checkout_has_everything_to_do(project):
-    stages = dvc_graph.plan(project.root)
+    stages = graph.plan(project.root)
     names = [stage.name for stage in stages]
     assert set(names) == {"first", "last"} | SIDE_NAMES
     by_name = {stage.name: stage for stage in stages}
@@ -90,7 +91,7 @@ def test_an_output_changed_by_hand_is_seen_by_its_readers_too(project):
 
 def test_forced_means_all(project):
     project.run()
-    stages = dvc_graph.plan(project.root, ["side@a"], force=True)
+    stages = graph.plan(project.root, ["side@a"], force=True)
     assert [(s.name, s.clean, s.why[0]) for s in stages] == [
         ("first", False, "forced"),
         ("side@a", False, "forced"),
@@ -110,12 +111,12 @@ def test_forced_means_all(project):
     ],
 )
 def test_targets(project, targets, expected):
-    assert {stage.name for stage in dvc_graph.plan(project.root, targets)} == expected
+    assert {stage.name for stage in graph.plan(project.root, targets)} == expected
 
 
 def test_an_unknown_target_names_the_nearest(project):
     with pytest.raises(UserError, match=r"unknown target 'lost'.*did you mean 'last'"):
-        dvc_graph.plan(project.root, ["lost"])
+        graph.plan(project.root, ["lost"])
 
 
 @pytest.mark.parametrize(
@@ -130,12 +131,12 @@ def test_an_unknown_target_names_the_nearest(project):
 def test_mistakes_in_the_files_are_the_users(project, file, text, message):
     (project.root / file).write_text(text)
     with pytest.raises(UserError, match=message):
-        dvc_graph.plan(project.root)
+        graph.plan(project.root)
 
 
 def test_a_folder_that_dvc_does_not_know(tmp_path):
     with pytest.raises(UserError, match=r"(?i)not.*dvc repository"):
-        dvc_graph.plan(tmp_path)
+        graph.plan(tmp_path)
 
 
 # --------------------------------------------------------------------------------------- two doors
@@ -189,7 +190,7 @@ def test_git_ignores_every_output_of_ours_and_not_dvc_lock():
 
 def test_a_stage_runs_in_its_folder_with_this_python(project):
     project.hook("env > env.txt; pwd > pwd.txt; which python > python.txt")
-    dvc_graph.run_stage(project.root, "first", lambda line: None, env={"MINE": "yes"})
+    graph.run_stage(project.root, "first", lambda line: None, env={"MINE": "yes"})
     assert Path((project.root / "pwd.txt").read_text().strip()) == project.root
     seen = (project.root / "env.txt").read_text().splitlines()
     assert "MINE=yes" in seen
@@ -214,7 +215,7 @@ def test_changing_back_restores_without_running(project):
 
 def test_up_to_date_is_unchanged_unless_forced(project):
     for force, how in [(False, "ran"), (False, "unchanged"), (True, "ran")]:
-        assert dvc_graph.run_stage(project.root, "first", print, force=force) == how
+        assert graph.run_stage(project.root, "first", print, force=force) == how
     assert project.ran() == ["first", "first"]
 
 
@@ -245,12 +246,12 @@ def test_a_path_stays_locked_until_its_last_reader_is_done(project):
     project.run("first")
     project.hook("[ $1 != side_b ] || while [ ! -e go ]; do sleep .05; done")
     other = threading.Thread(
-        target=dvc_graph.run_stage, args=(project.root, "side@b", lambda line: None)
+        target=graph.run_stage, args=(project.root, "side@b", lambda line: None)
     )
     other.start()
     while "side_b" not in project.ran():
         process.pause(0.05)
-    dvc_graph.run_stage(project.root, "side@a", lambda line: None)
+    graph.run_stage(project.root, "side@a", lambda line: None)
     locks = json.loads((project.root / ".dvc/tmp/rwlock").read_text())
     (project.root / "go").touch()
     other.join()
@@ -284,19 +285,19 @@ def test_a_dependency_edited_while_its_stage_runs_makes_it_dirty(project):
     project.run("first")
     project.hook("[ $1 != side_a ] || echo edited > a.txt")
     lines = []
-    assert dvc_graph.run_stage(project.root, "side@a", lines.append) == "ran"
+    assert graph.run_stage(project.root, "side@a", lines.append) == "ran"
     assert any(line.startswith("warning: a.txt changed while side@a ran") for line in lines)
     assert project.dirty()["side@a"] == ("a.txt modified",)
     # Which of the two versions the command saw is unknown: the run cache must not offer it.
     (project.root / "a.txt").write_text("a\n")
     (project.root / "hook.sh").unlink()
     (project.root / "dvc.lock").unlink()
-    assert dvc_graph.run_stage(project.root, "side@a", lines.append) == "ran"
+    assert graph.run_stage(project.root, "side@a", lines.append) == "ran"
 
 
 def test_no_warning_without_an_edit(project):
     lines = []
-    dvc_graph.run_stage(project.root, "first", lines.append)
+    graph.run_stage(project.root, "first", lines.append)
     assert not any("warning" in line for line in lines)
 
 
@@ -310,9 +311,9 @@ def test_a_failure_while_dvc_lock_is_written_leaves_the_old_one(project, monkeyp
     with monkeypatch.context() as patch:
         patch.setattr(Path, "replace", full)
         with pytest.raises(UserError, match=r"side@a: .*No space left"):
-            dvc_graph.run_stage(project.root, "side@a", lambda line: None)
+            graph.run_stage(project.root, "side@a", lambda line: None)
     assert project.lock() == before
-    assert dvc_graph.run_stage(project.root, "side@a", lambda line: None) == "restored"
+    assert graph.run_stage(project.root, "side@a", lambda line: None) == "restored"
 
 
 # -------------------------------------------------------------------------------- failing, stopping
@@ -322,9 +323,9 @@ def test_a_failing_stage_fails_alone(project):
     project.hook("[ $1 != side_c ] || { echo the reason; exit 3; }")
     ended = project.run()
     failure = ended["side@c"]
-    assert isinstance(failure, dvc_graph.StageFailed)
+    assert isinstance(failure, graph.StageFailed)
     assert (failure.name, failure.exit_code, failure.tail) == ("side@c", 3, "the reason")
-    assert isinstance(ended["last"], dvc_graph.StageFailed)
+    assert isinstance(ended["last"], graph.StageFailed)
     assert {ended[f"side@{side}"] for side in "abdef"} == {"ran"}
     assert not (project.root / "out/side_c").exists()
     assert set(project.dirty()) == {"side@c", "last"}
@@ -333,13 +334,13 @@ def test_a_failing_stage_fails_alone(project):
 def test_a_missing_dependency_is_named(project):
     (project.root / "source.txt").unlink()
     with pytest.raises(UserError, match=r"first: .*source\.txt"):
-        dvc_graph.run_stage(project.root, "first", lambda line: None)
+        graph.run_stage(project.root, "first", lambda line: None)
 
 
 def test_a_stage_that_takes_too_long_is_ended(project):
     project.hook("sleep 100")
-    with pytest.raises(dvc_graph.StageFailed) as failure:
-        dvc_graph.run_stage(project.root, "first", lambda line: None, timeout=0.2)
+    with pytest.raises(graph.StageFailed) as failure:
+        graph.run_stage(project.root, "first", lambda line: None, timeout=0.2)
     assert failure.value.exit_code == process.TIMED_OUT
 
 
@@ -348,15 +349,15 @@ def test_stop_all_ends_what_runs_and_refuses_more_until_reset(project):
 
     def stop(line):
         if line == "begun":
-            threading.Thread(target=dvc_graph.stop_all).start()
+            threading.Thread(target=graph.stop_all).start()
 
-    with pytest.raises(dvc_graph.Stopped):
-        dvc_graph.run_stage(project.root, "first", stop)
-    with pytest.raises(dvc_graph.Stopped):
-        dvc_graph.run_stage(project.root, "first", lambda line: None)
-    dvc_graph.reset()
+    with pytest.raises(graph.Stopped):
+        graph.run_stage(project.root, "first", stop)
+    with pytest.raises(graph.Stopped):
+        graph.run_stage(project.root, "first", lambda line: None)
+    graph.reset()
     (project.root / "hook.sh").unlink()
-    assert dvc_graph.run_stage(project.root, "first", lambda line: None) == "ran"
+    assert graph.run_stage(project.root, "first", lambda line: None) == "ran"
 
 
 def test_a_listener_that_raises_leaves_no_process(project):
@@ -366,7 +367,7 @@ def test_a_listener_that_raises_leaves_no_process(project):
         raise RuntimeError("broken listener")
 
     with pytest.raises(RuntimeError, match="broken listener"):
-        dvc_graph.run_stage(project.root, "first", broken)
+        graph.run_stage(project.root, "first", broken)
     pid = int((project.root / "pid.txt").read_text())
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
@@ -380,9 +381,9 @@ def test_a_stage_gets_the_gpus_that_it_asks_for(project, monkeypatch):
     project.run("first")
     project.hook("echo gpu:$CUDA_VISIBLE_DEVICES")
     lines = []
-    dvc_graph.run_stage(project.root, "side@a", lines.append)
+    graph.run_stage(project.root, "side@a", lines.append)
     assert "gpu:5" in lines
-    dvc_graph.run_stage(project.root, "side@b", lines.append, env={"CUDA_VISIBLE_DEVICES": "7"})
+    graph.run_stage(project.root, "side@b", lines.append, env={"CUDA_VISIBLE_DEVICES": "7"})
     assert "gpu:7" in lines
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
-    assert dvc_graph.run_stage(project.root, "side@c", lines.append) == "ran"
+    assert graph.run_stage(project.root, "side@c", lines.append) == "ran"

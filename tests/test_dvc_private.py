@@ -1,7 +1,7 @@
-"""What flows/dvc_private.py and flows/dvc_folders.py rely on and DVC does not promise.
+"""What flows/dvc/private.py and flows/dvc/folders.py rely on and DVC does not promise.
 
-A failure here means that DVC changed: read its new code, adapt flows/dvc_private.py or
-flows/dvc_folders.py, then the pin.
+A failure here means that DVC changed: read its new code, adapt flows/dvc/private.py or
+flows/dvc/folders.py, then the pin.
 """
 
 import hashlib
@@ -18,7 +18,7 @@ import dvc
 import pytest
 from packaging.specifiers import SpecifierSet
 
-from flows import dvc_private
+from flows.dvc import private
 
 # module:object -> digest of its source. Replaced by us, or called in a way that we rely on.
 PINNED = {
@@ -99,7 +99,7 @@ def test_the_version_is_bounded():
 
 def test_our_parts_take_the_same_arguments_as_what_they_replace(pristine):
     assert pristine  # DVC is as we know it, so the signatures written here are its own
-    dvc_private._dvc()
+    private._dvc()
     import dvc.dvcfile
     import dvc.rwlock
     import dvc.stage.run
@@ -128,7 +128,7 @@ def test_params_yaml_is_parsed_once_for_a_plan(monkeypatch: pytest.MonkeyPatch) 
 
     read: list[str] = []
     monkeypatch.setattr(module, "load_path", lambda path, fs: read.append(path) or {"a": 1})
-    with dvc_private.params_read_once():
+    with private.params_read_once():
         found = [module.read_param_file(None, "params.yaml") for _ in range(3)]  # type: ignore[arg-type]
     assert found == [{"a": 1}] * 3 and len(read) == 1
     module.read_param_file(None, "params.yaml")  # type: ignore[arg-type]

@@ -183,7 +183,7 @@ from torch import nn
 from torch.nn import functional as F
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step
-from modalities.image.views import prepare
+from modalities.image.network.views import prepare
 
 
 class Sketch(Objective):

@@ -10,10 +10,9 @@ import numpy as np
 import pytest
 import report_world as world
 
-from flows import card
-from flows.export import export
+from flows.export import card, export
 from modalities.items import UserError
-from tasks import params as parameters
+from tasks.settings import params
 
 ROOT = Path(__file__).resolve().parents[1]
 SIZE, DIM = 16, 12
@@ -83,7 +82,7 @@ def project(tmp_path_factory):
     root = tmp_path_factory.mktemp("export")
     (root / "params.yaml").write_text(PARAMS)
     (root / "dvc.yaml").write_text("stages: {}\n")
-    found = parameters.load(root / "params.yaml")
+    found = params.load(root / "params.yaml")
     objective = pretrain.construct(found, "turned")
     encoder = objective.encoder
     with torch.no_grad():
@@ -154,7 +153,7 @@ def test_config_says_what_goes_in_and_comes_out(exported) -> None:
     # the stated normalisation is the one that the pipeline uses
     import torch
 
-    from modalities.image import prepare
+    from modalities.image.network import prepare
 
     pixels = np.arange(SIZE * SIZE * 3, dtype=np.uint8).reshape(1, SIZE, SIZE, 3)
     given = config["input"]
@@ -179,10 +178,10 @@ def test_the_card_tells_what_is_known(project, exported, monkeypatch) -> None:
     for name in ("scratch", "random"):
         write_results(root / f"results/image-{name}/classification", [row(name, 5, 0.3, 0.2)])
     config = json.loads((folder / "config.json").read_text("utf-8"))
-    text = card.text(parameters.load(), "turned", config)
+    text = card.text(params.load(), "turned", config)
     assert "None yet" in text, "nothing says what they were measured on"
-    world.recorded(parameters.load())
-    lines = card.text(parameters.load(), "turned", config).splitlines()
+    world.recorded(params.load())
+    lines = card.text(params.load(), "turned", config).splitlines()
     start = lines.index("| learner | protocol | 5 | all |")
     assert lines[start + 2] == (
         "| turned | linear | 0.500 (0.400 to 0.600) | 0.800 (0.700 to 0.900) |"
@@ -193,7 +192,7 @@ def test_the_card_tells_what_is_known(project, exported, monkeypatch) -> None:
     assert "another encoder" not in "\n".join(lines)
     path = root / "results/turned/classification/metrics.json"
     path.write_text(json.dumps({**json.loads(path.read_text("utf-8")), "other_encoder": "vit"}))
-    assert "both with another encoder" in card.text(parameters.load(), "turned", config)
+    assert "both with another encoder" in card.text(params.load(), "turned", config)
 
 
 def test_mistakes_are_told_in_plain_words(project, tmp_path, monkeypatch) -> None:

@@ -9,15 +9,16 @@ import torch
 import torch.nn.functional as F
 from test_transfer import Quiet
 
-from modalities.base import Encoder, Labelled, Randomness, Row, Skipped, UserError
-from modalities.common.auxiliary import Material, Schedule, Trainer, cosine
-from modalities.common.few_shot import Episodes, Study, accuracy
-from modalities.common.frozen import Setting
-from modalities.common.problem import Pick
-from modalities.image.encoder import build
+from modalities.base import Encoder, Labelled, Randomness, UserError
+from modalities.common.learners.auxiliary import Material, Schedule, Trainer, cosine
+from modalities.common.learners.few_shot import Episodes, Study, accuracy
+from modalities.common.measuring.frozen import Setting
+from modalities.common.measuring.problem import Pick
+from modalities.common.measuring.rows import Row, Skipped
+from modalities.image.network.factory import build
+from modalities.image.network.views import augment, prepare
 from modalities.image.objectives.rotation import Rotation
 from modalities.image.tasks.few_shot import FewShot
-from modalities.image.views import augment, prepare
 
 CLASSES, SIDE = 6, 16
 ENCODER: dict[str, Any] = {"widths": [8, 16]}
@@ -109,7 +110,7 @@ def test_episodes_against_a_reference() -> None:
     features = rng.normal(size=(36, 5)) + labels[:, None]
     episodes = Episodes(3, [2], 4, 7, 4, 2)
     found = accuracy(features, labels, episodes, 2, "prototypical", 11)
-    from modalities.common.problem import seed_of
+    from modalities.common.measuring.problem import seed_of
 
     rng = np.random.default_rng(seed_of(11, "episodes", 2))
     right = []

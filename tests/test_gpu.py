@@ -10,10 +10,10 @@ from test_objectives import FILES, ITEMS, make, raw
 from torch import Tensor
 
 from modalities.base import Objective, Randomness
-from modalities.shape.neighbours import farthest
-from tasks.checkpoints import Checkpoints
-from tasks.monitor import Silence
-from tasks.training import Loop, Plan
+from modalities.common.training.checkpoints import Checkpoints
+from modalities.common.training.loop import Loop, Plan
+from modalities.common.training.monitor import Silence
+from modalities.shape.network.neighbours import farthest
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
 DEVICE = "cuda"

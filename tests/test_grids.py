@@ -11,9 +11,9 @@ from training_world import make
 from benchmarks.grids import cells, page, plans, sections, worlds
 from benchmarks.grids.cells import Cell
 from benchmarks.grids.plans import Line
-from tasks.measures import interval
 from tasks.pretrain import construct
-from tasks.sections import PlayroomImage
+from tasks.settings.playroom import PlayroomImage
+from tasks.transfer.measures import interval
 
 TINY = {
     "objective": "rotation", "epochs": 1, "batch_size": 16, "encoder_options": {"widths": [4, 8]},

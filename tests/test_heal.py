@@ -9,7 +9,9 @@ import psutil
 import pytest
 from ruamel.yaml import YAML
 
-from flows import dvc_graph, heal, leases
+from flows.dvc import graph
+from flows.kills import locks as leases
+from flows.kills import mend
 from tests.dvc_project import ROOT, SIDES, Project
 
 
@@ -35,11 +37,11 @@ def dead_pid():
 
 
 def test_nothing_to_mend_is_nothing_done(project, tmp_path):
-    assert heal.heal(tmp_path) == []  # no DVC here at all
-    assert heal.heal(project.root) == []
+    assert mend.heal(tmp_path) == []  # no DVC here at all
+    assert mend.heal(project.root) == []
     project.run("a")
     before = project.lock()
-    assert heal.heal(project.root) == []
+    assert mend.heal(project.root) == []
     assert project.lock() == before
 
 
@@ -51,7 +53,7 @@ def test_a_torn_rwlock_is_removed(project, content):
     path = project.root / ".dvc/tmp/rwlock"
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
-    assert len(heal.heal(project.root)) == 1
+    assert len(mend.heal(project.root)) == 1
     assert not path.exists()
     assert project.run("a")["side@a"] == "ran"
 
@@ -64,7 +66,7 @@ def test_only_the_entries_of_the_dead_are_released(project, dead_pid):
     path.write_text(
         json.dumps({"write": {"/a": gone, "/b": live}, "read": {"/c": [gone, live], "/d": [gone]}})
     )
-    assert heal.heal(project.root) == [
+    assert mend.heal(project.root) == [
         f"released the paths that a killed process held (pid {dead_pid})"
     ]
     assert json.loads(path.read_text()) == {"write": {"/b": live}, "read": {"/c": [live]}}
@@ -79,14 +81,14 @@ def test_a_zombie_holds_nothing(project):
         path.parent.mkdir(exist_ok=True)
         out = str(project.root / "out/first")
         path.write_text(json.dumps({"write": {out: {"pid": shot.pid, "cmd": "glean run"}}}))
-        assert dvc_graph.run_stage(project.root, "first", print) == "ran"
+        assert graph.run_stage(project.root, "first", print) == "ran"
 
 
 def test_the_file_that_a_killed_dvc_leaves_as_its_lock_does_not_matter(project, dead_pid):
     (project.root / ".dvc/tmp").mkdir(exist_ok=True)
     (project.root / ".dvc/tmp/lock").write_text(f" {dead_pid}\n")
-    assert heal.heal(project.root) == []
-    assert dvc_graph.run_stage(project.root, "first", print) == "ran"
+    assert mend.heal(project.root) == []
+    assert graph.run_stage(project.root, "first", print) == "ran"
 
 
 # ---------------------------------------------------------------------------------------- dvc.lock
@@ -99,7 +101,7 @@ def test_a_torn_dvc_lock_comes_back_from_our_copy(project, tear):
     project.run("a")
     whole = project.lock()
     (project.root / "dvc.lock").write_bytes(tear(whole))
-    (done,) = heal.heal(project.root)
+    (done,) = mend.heal(project.root)
     assert "restored from .gleaner/dvc.lock.good" in done
     assert project.lock() == whole
     assert set(project.run("a").values()) == {"clean"}
@@ -113,12 +115,12 @@ def test_the_newer_of_git_and_our_copy_is_taken(tmp_path):
     committed = project.lock()
     project.run("b")
     newer = project.lock()
-    good = project.root / heal.GOOD
+    good = project.root / mend.GOOD
     later = time.time() + 60
     os.utime(good, (later, later))
     for content, said in [(newer, "dvc.lock.good"), (committed, "git")]:
         (project.root / "dvc.lock").write_bytes(b"")
-        (done,) = heal.heal(project.root)
+        (done,) = mend.heal(project.root)
         assert f"restored from {'.gleaner/' if said != 'git' else ''}{said}" in done
         assert project.lock() == content
         os.utime(good, (1, 1))
@@ -128,9 +130,9 @@ def test_without_any_copy_the_run_cache_brings_everything_back(project):
     project.dvc("repro")
     ran = project.ran()
     (project.root / "dvc.lock").write_bytes(project.lock()[:100])
-    (done,) = heal.heal(project.root)
+    (done,) = mend.heal(project.root)
     assert "no copy of it was whole" in done
-    assert (project.root / heal.TORN).exists()
+    assert (project.root / mend.TORN).exists()
     assert set(project.run().values()) == {"restored"}
     assert project.ran() == ran
 
@@ -139,8 +141,8 @@ def test_a_whole_dvc_lock_that_we_did_not_write_is_kept_and_copied(project):
     project.run("a")
     project.dvc("repro", "side@b")
     lock = project.lock()
-    assert heal.heal(project.root) == []
-    assert project.lock() == lock == (project.root / heal.GOOD).read_bytes()
+    assert mend.heal(project.root) == []
+    assert project.lock() == lock == (project.root / mend.GOOD).read_bytes()
 
 
 def test_a_dvc_lock_torn_beside_us_is_mended_before_the_next_stage(project):
@@ -148,7 +150,7 @@ def test_a_dvc_lock_torn_beside_us_is_mended_before_the_next_stage(project):
     whole = project.lock()
     (project.root / "dvc.lock").write_bytes(b"")
     lines = []
-    dvc_graph.run_stage(project.root, "side@b", lines.append)
+    graph.run_stage(project.root, "side@b", lines.append)
     assert any("restored" in line for line in lines)
     assert project.lock() != whole
     assert set(project.run("a").values()) == {"clean"}
@@ -164,11 +166,11 @@ def test_an_entry_of_the_run_cache_that_was_never_filled_is_no_obstacle(project,
         if left:
             (entry / left).write_text("cut o")
     (project.root / "dvc.lock").unlink()
-    (project.root / heal.GOOD).unlink(missing_ok=True)
+    (project.root / mend.GOOD).unlink(missing_ok=True)
     if left is None:
         assert set(project.run().values()) == {"ran"}  # not yet healed: no error either
         return
-    assert any("empty entry of the run cache" in line for line in heal.heal(project.root))
+    assert any("empty entry of the run cache" in line for line in mend.heal(project.root))
     assert not list(runs.glob("*/*"))
     assert set(project.run().values()) == {"ran"}
 
@@ -176,7 +178,7 @@ def test_an_entry_of_the_run_cache_that_was_never_filled_is_no_obstacle(project,
 def test_a_removed_dvc_lock_is_the_users_wish(project):
     project.run("a")
     (project.root / "dvc.lock").unlink()
-    assert heal.heal(project.root) == []
+    assert mend.heal(project.root) == []
     assert not (project.root / "dvc.lock").exists()
 
 
@@ -195,7 +197,7 @@ def test_half_made_outputs_are_removed_unless_someone_makes_them(project, dead_p
     locks = {"write": {str(project.root / "out/side_a"): {"pid": os.getpid(), "cmd": "x"}}}
     (project.root / ".dvc/tmp").mkdir(exist_ok=True)
     (project.root / ".dvc/tmp/rwlock").write_text(json.dumps(locks))
-    assert heal.heal(project.root) == ["removed out/.first.part: its stage was killed"]
+    assert mend.heal(project.root) == ["removed out/.first.part: its stage was killed"]
     assert not half.exists()
     assert busy.exists()
     assert users.exists()
@@ -206,9 +208,9 @@ def test_nothing_is_removed_while_a_stage_is_still_dying(project):
     half = project.root / "out/.first.part"
     half.mkdir(parents=True)
     with leases.lock(project.root / leases.RUNNING / "first", time.sleep):
-        assert heal.heal(project.root) == []
+        assert mend.heal(project.root) == []
         assert half.exists()
-    assert len(heal.heal(project.root)) == 1
+    assert len(mend.heal(project.root)) == 1
 
 
 def test_what_a_killed_plain_dvc_left_running_is_ended(project):
@@ -217,10 +219,10 @@ def test_what_a_killed_plain_dvc_left_running_is_ended(project):
     with subprocess.Popen(command, cwd=project.root, stdout=subprocess.DEVNULL) as plain:
         until((project.root / "pid").exists)
         left = psutil.Process(int((project.root / "pid").read_text()))
-        assert heal.heal(project.root) == []  # it is at work: leave it alone
+        assert mend.heal(project.root) == []  # it is at work: leave it alone
         assert left.is_running()
         plain.kill()
-    done = heal.heal(project.root)
+    done = mend.heal(project.root)
     assert any("left running" in line for line in done)
     until(lambda: not left.is_running() or left.status() == psutil.STATUS_ZOMBIE)
     (project.root / "hook.sh").unlink()
@@ -246,9 +248,9 @@ COMMANDS = {
 def finished(project: Project) -> set[str]:
     """The sides that dvc.lock or our copy know to be done, as they are noted in ran.txt."""
     found: set[str] = set()
-    for path in (project.root / "dvc.lock", project.root / heal.GOOD):
+    for path in (project.root / "dvc.lock", project.root / mend.GOOD):
         content = path.read_bytes() if path.exists() else b""
-        if heal.is_whole(content):
+        if mend.is_whole(content):
             stages = YAML(typ="safe").load(content)["stages"].values()
             words = [stage["cmd"].split() for stage in stages]
             found |= {f"{word[2]}={word[4]}" for word in words if len(word) == 5}
@@ -284,11 +286,11 @@ def test_fifteen_kills_at_random_moments_lose_no_finished_stage(project, door):
         kill_once(project, door, dice)
         for side in finished(project):
             kept_until.setdefault(side, len(project.begun()))
-        heal.heal(project.root)
+        mend.heal(project.root)
         if sum(side.endswith(f"={value}") for side in kept_until) == len(SIDES):
             value += 1  # there is always something left to do
             project.params(dict.fromkeys(SIDES, value))
-    heal.heal(project.root)
+    mend.heal(project.root)
     ended = project.run()
     assert set(ended.values()) <= {"clean", "unchanged", "restored", "ran"}
     assert project.dirty() == {}

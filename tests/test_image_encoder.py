@@ -6,8 +6,8 @@ import pytest
 import torch
 
 from modalities.base import UserError
-from modalities.common.convolution import Conv
-from modalities.image.encoder import build
+from modalities.common.network.convolution import Conv
+from modalities.image.network.factory import build
 
 
 @pytest.mark.parametrize("stem", [3, 4])

@@ -19,13 +19,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-import modalities.image
+import modalities.image.reading
 from modalities.items import UserError
-from tasks import dataset, item_reading
 from tasks.channel import Channel
+from tasks.data import dataset
 from tasks.ingest import counts, ingest
-from tasks.item_table import split_contents
-from tasks.params import Params
+from tasks.ingest.table import split_contents
+from tasks.items import reading as item_reading
+from tasks.settings.params import Params
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -124,7 +125,7 @@ def test_what_ingest_leaves(source: Path) -> None:
         assert row["sha256"] == hashlib.sha256(content).hexdigest()
         assert row["id"] == row["sha256"][:16]
         assert (row["label"], row["status"], row["reason"]) == (name[0], "ok", None)
-        assert (items[row["row"]] == modalities.image.read(source / name, size=16)).all()
+        assert (items[row["row"]] == modalities.image.reading.read(source / name, size=16)).all()
     assert sorted(row["row"] for row in rows.values()) == list(range(30))
     meta = json.loads(Path("data/image/meta.json").read_text())
     assert meta["classes"] == ["a", "b", "c"]
@@ -163,7 +164,7 @@ def test_the_dataset_opens_as_splits(source: Path) -> None:
     for split in splits.values():
         for item, label, name in zip(split.items, split.labels, split.ids, strict=True):
             path, row = ids[name]
-            assert (item == modalities.image.read(source / path, size=16)).all()
+            assert (item == modalities.image.reading.read(source / path, size=16)).all()
             assert (row["label"] or "-") == (split.classes[label] if label >= 0 else "-")
     assert dataset.table(Path("data/image")).num_rows == 36
 
@@ -238,8 +239,8 @@ def test_bytes_do_not_depend_on_order_jobs_or_cache(
     ingest(params(jobs=jobs), Heard(), modality="image")  # from the cache
     assert digests() == first
     shutil.rmtree(".gleaner")
-    find = modalities.image.find
-    monkeypatch.setattr(modalities.image, "find", lambda *a: find(*a)[::-1])
+    find = modalities.image.reading.find
+    monkeypatch.setattr(modalities.image.reading, "find", lambda *a: find(*a)[::-1])
     monkeypatch.setattr(item_reading, "CHUNK_ITEMS", 7)
     ingest(params(jobs=3 - jobs), Heard(), modality="image")
     assert digests() == first
@@ -341,7 +342,7 @@ def test_compacted_shards_keep_what_lives(source: Path, opened: list[str]) -> No
     assert "10 items found; 0 to read" in tell.text
     items = np.load("data/image/items.npy")
     for name, row in table().items():
-        assert (items[row["row"]] == modalities.image.read(source / name, size=16)).all()
+        assert (items[row["row"]] == modalities.image.reading.read(source / name, size=16)).all()
 
 
 def test_copies_share_a_split_and_get_their_own_id(source: Path) -> None:
@@ -472,7 +473,7 @@ def kill_on(path: Path, **options: Any) -> Any:
     """A reader that dies of some files, as a decoder written in C may."""
     if path.stem == "17":
         os.kill(os.getpid(), signal.SIGKILL)
-    return modalities.image.read(path, **options)
+    return modalities.image.reading.read(path, **options)
 
 
 @pytest.mark.filterwarnings("ignore::UserWarning")
@@ -489,7 +490,7 @@ def test_a_file_that_kills_its_reader_is_named(source: Path) -> None:
 
 def test_the_table_of_counts_stays_short() -> None:
     from modalities.items import Item
-    from tasks.item_table import build
+    from tasks.ingest.table import build
 
     items = [Item(f"{c}/{n}", f"{c:02}") for c in range(40) for n in range(3)]
     outcomes = {

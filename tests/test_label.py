@@ -15,13 +15,14 @@ from PIL import Image as Picture
 from ruamel.yaml import YAML
 
 from benchmarks import world as world_of
+from modalities.common.training.monitor import Silence
 from modalities.items import UserError
-from tasks import free_labels
+from tasks.data import free_labels
 from tasks.ingest import ingest
 from tasks.label import label
-from tasks.monitor import Silence
-from tasks.params import Params, load
-from tasks.sections import Image, LabelerChoice, TaughtRun, TaughtSection
+from tasks.settings.params import Params, load
+from tasks.settings.runs import LabelerChoice, TaughtRun
+from tasks.settings.sections import Image, TaughtSection
 
 LABELER = '''
 from pathlib import Path
@@ -66,6 +67,8 @@ def world(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     module = importlib.util.module_from_spec(spec)
     monkeypatch.setitem(sys.modules, name, module)
     spec.loader.exec_module(module)
+    # It lies outside of the project, whose code a label's key is of.
+    monkeypatch.setattr("tasks.label._code", lambda *_: LABELER)
     for i in range(8):
         folder = tmp_path / "pictures" / ("train" if i < 6 else "test") / "all"
         folder.mkdir(parents=True, exist_ok=True)
@@ -200,8 +203,8 @@ RUNS = ("audio/labelers", "x = found.run", ("first", "frist"), "run")
 def test_a_source_is_named_just_when_the_method_reads_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, place: Any, needs: str, alone: str, kind: str
 ) -> None:
-    from tasks import methods, options
-    from tasks.mistakes import Mistakes
+    from tasks.settings import methods, options
+    from tasks.settings.mistakes import Mistakes
 
     home, reads, (there, typo), field = place
     (tmp_path / home).mkdir(parents=True)
@@ -230,7 +233,7 @@ def test_a_second_round_follows_from_the_first_run(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """HuBERT's two rounds are four stages in a row."""
-    from flows import dvc_graph
+    from flows.dvc import graph
 
     root = tmp_path / "project"
     world_of.checkout(root)
@@ -245,7 +248,7 @@ def test_a_second_round_follows_from_the_first_run(
     }
     YAML().dump(params, root / "params.yaml")
     load(root / "params.yaml")
-    stages = dvc_graph.plan(root, ["pretrain-audio@hubert2"])
+    stages = graph.plan(root, ["pretrain-audio@hubert2"])
     names = [stage.name for stage in stages]
     rounds = [n for n in names if n.startswith(("label", "pretrain"))]
     assert rounds == [
@@ -256,12 +259,12 @@ def test_a_second_round_follows_from_the_first_run(
     params["audio"]["labelers"]["units2"] = {"labeler": "run_units", "run": "hubert2"}
     YAML().dump(params, root / "params.yaml")
     with pytest.raises(UserError, match="hubert2"):
-        dvc_graph.plan(root, ["pretrain-audio@hubert2"])
+        graph.plan(root, ["pretrain-audio@hubert2"])
 
 
 def test_two_modalities_cannot_share_the_name_of_a_run() -> None:
-    from tasks import methods
-    from tasks.mistakes import Mistakes
+    from tasks.settings import methods
+    from tasks.settings.mistakes import Mistakes
 
     mistakes = Mistakes(Path("params.yaml"), {})
     methods.check_names(
@@ -272,8 +275,8 @@ def test_two_modalities_cannot_share_the_name_of_a_run() -> None:
 
 
 def test_a_checkpoint_cannot_have_the_name_of_another_modality_s_run() -> None:
-    from tasks import methods
-    from tasks.mistakes import Mistakes
+    from tasks.settings import methods
+    from tasks.settings.mistakes import Mistakes
 
     mistakes = Mistakes(Path("params.yaml"), {})
     sections = {"image": {"checkpoints": {"heard": {}}}, "audio": {"runs": {"heard": {}}}}

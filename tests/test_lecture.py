@@ -9,8 +9,8 @@ import pytest
 
 from benchmarks import lecture
 from benchmarks.grids import page
-from tasks.measures import interval
-from tasks.params import load
+from tasks.settings.params import load
+from tasks.transfer.measures import interval
 
 ROOT = Path(__file__).resolve().parents[1]
 

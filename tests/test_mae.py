@@ -13,13 +13,13 @@ from training_world import params
 
 from flows.export import _program
 from modalities.base import UserError
-from modalities.common.masking import divide, pick
-from modalities.common.transformer import attention, positions
-from modalities.image.encoder import build
+from modalities.common.network.masking import divide, pick
+from modalities.common.network.transformer import attention, positions
+from modalities.image.network.factory import build
+from modalities.image.network.vit import ViT
 from modalities.image.objectives.mae import LEVEL, MAE, normalised
-from modalities.image.vit import ViT
-from tasks import options
 from tasks.pretrain import construct
+from tasks.settings import options
 
 torch.set_num_threads(1)
 

@@ -12,13 +12,18 @@ import pytest
 import torch
 
 from modalities.base import Batch, Encoder, Objective, Progress, Randomness, Step
-from modalities.common.optim import optimizer
+from modalities.common.steps.optim import optimizer
 from modalities.video.clips import pack
-from tasks.params import MODALITIES, load
 from tasks.pretrain import construct
+from tasks.settings import options as methods
+from tasks.settings.params import MODALITIES, load
 
 ROOT = Path(__file__).resolve().parents[1]
-FILES = sorted((ROOT / "modalities").glob("*/objectives/[a-z]*.py"))
+FILES = [
+    ROOT / "modalities" / modality / "objectives" / f"{name}.py"
+    for modality in ("audio", "image", "shape", "video")
+    for name in methods.names(modality, "objectives")
+]
 # Options that make a tiny set learnable in seconds, where an objective has them.
 SMALL = {
     "queue": 64, "momentum": 0.9, "temperature": 0.2, "crop": 0.7, "colour": 0.2, "grey": 0.0,
@@ -61,7 +66,7 @@ def kind(path: Path) -> type[Objective]:
 def encoder(modality: str, wanted: type[Encoder] = Encoder) -> Encoder:
     """A small encoder of the kind that an objective's annotation asks for."""
     small, parts = ENCODERS["image" if modality == "video" else modality]
-    build = import_module(f"modalities.{modality}").build_encoder
+    build = import_module(f"modalities.{modality}.network").build_encoder
     made: Encoder = build("small", **small)
     return made if isinstance(made, wanted) else build(*parts[:1], **parts[1])
 
@@ -199,13 +204,13 @@ def run(objective: Objective, batch: Batch, steps: range, lr: float) -> list[flo
 
 def test_a_tiny_set_is_learned(path: Path) -> None:
     """The loss falls, from where it is when queues and averages are filled, without collapse."""
-    from tasks.monitor import diagnose, health
+    from modalities.common.training.monitor import diagnose, health
 
     objective, batch = make(path), raw(path.parts[-3], path.stem)
     before = run(objective, batch, range(8), lr=0.0)[-4:]
     after = run(objective, batch, range(8, 68), lr=3e-3)[-10:]
     assert sum(after) / 10 < 0.85 * sum(before) / 4
-    probe = import_module(f"modalities.{path.parts[-3]}").prepare(batch["items"])
+    probe = import_module(f"modalities.{path.parts[-3]}.network").prepare(batch["items"])
     assert diagnose(health(objective.encoder, probe), 1.0) is None
 
 

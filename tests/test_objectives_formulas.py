@@ -5,14 +5,14 @@ import pytest
 import torch
 
 from modalities.base import Progress, Randomness
-from modalities.common import ema
-from modalities.common.contrast import info_nce, nt_xent, unit
-from modalities.common.negatives import Queue
-from modalities.common.norm import SharedBatchNorm, split
-from modalities.image.encoder import build
+from modalities.common.pretraining.contrast import info_nce, nt_xent, unit
+from modalities.common.pretraining.negatives import Queue
+from modalities.common.training import ema
+from modalities.common.training.norm import SharedBatchNorm, split
+from modalities.image.network.factory import build
+from modalities.image.network.views import SUPERVISED, contrastive, prepare
 from modalities.image.objectives.moco_v2 import MoCoV2
 from modalities.image.objectives.rotation import turn
-from modalities.image.views import SUPERVISED, contrastive, prepare
 
 
 def test_nt_xent_is_equation_1() -> None:
@@ -128,7 +128,7 @@ def test_turns_are_exact() -> None:
 
 
 def test_augmentations_with_nothing_to_do_change_nothing() -> None:
-    from modalities.common.augmentation import Augmentation
+    from modalities.image.network.augmentation import Augmentation
 
     items = torch.randint(0, 256, (4, 12, 16, 3), dtype=torch.uint8)
     rng = Randomness(torch.Generator().manual_seed(0), total=4)
@@ -139,7 +139,7 @@ def test_augmentations_with_nothing_to_do_change_nothing() -> None:
 
 def test_crops_show_a_part_at_full_size() -> None:
     """A horizontal ramp stays one, less steep, and within what the picture holds."""
-    from modalities.common.augmentation import Augmentation
+    from modalities.image.network.augmentation import Augmentation
 
     ramp = torch.arange(32, dtype=torch.uint8)[None, None, :, None].expand(16, 32, 32, 3) * 8
     rng = Randomness(torch.Generator().manual_seed(0), total=16)

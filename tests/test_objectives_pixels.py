@@ -10,12 +10,13 @@ from test_objectives import ITEMS, encoder, randomness, raw
 from torch import Tensor
 
 from modalities.base import Batch, Progress
-from modalities.common.augmentation import MEAN, STD
-from modalities.image.colour import BINS, Palette, bins, to_lab, to_rgb
-from modalities.image.dense import Dense, stride
-from modalities.image.encoder import ImageEncoder, build
+from modalities.image.network.augmentation import MEAN, STD
+from modalities.image.network.contract import ImageEncoder
+from modalities.image.network.factory import build
 from modalities.image.objectives.colorization import Colorization, rebalance
 from modalities.image.objectives.inpainting import Inpainting, span, weights
+from modalities.image.pretext.colour import BINS, Palette, bins, to_lab, to_rgb
+from modalities.image.pretext.dense import Dense, stride
 
 torch.set_num_threads(1)
 Array = np.ndarray[Any, Any]

@@ -12,19 +12,19 @@ from test_objectives import ITEMS, SMALL, encoder, randomness, raw, run
 from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Progress, Step
-from modalities.common.byol import momentum_at, regression
-from modalities.common.contrast import find, unit
-from modalities.common.negatives import EndToEnd, MemoryBank, Queue
-from modalities.common.optim import optimizer
-from modalities.image import prepare
+from modalities.common.pretraining.byol import momentum_at, regression
+from modalities.common.pretraining.contrast import find, unit
+from modalities.common.pretraining.negatives import EndToEnd, MemoryBank, Queue
+from modalities.common.steps.optim import optimizer
+from modalities.common.training.checkpoints import Checkpoints
+from modalities.common.training.loop import Plan, train
+from modalities.common.training.monitor import Silence, diagnose, health
+from modalities.image.network import prepare
 from modalities.image.objectives.byol import BYOL
 from modalities.image.objectives.contrastive import Contrastive
 from modalities.image.objectives.mae import MAE
 from modalities.image.objectives.moco_v1 import MoCoV1
 from modalities.image.objectives.moco_v2 import MoCoV2
-from tasks.checkpoints import Checkpoints
-from tasks.monitor import Silence, diagnose, health
-from tasks.training import Plan, train
 
 torch.set_num_threads(1)
 SOURCES = ("batch", "memory_bank", "queue")

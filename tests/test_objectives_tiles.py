@@ -10,14 +10,14 @@ import torch
 from numpy.typing import NDArray
 
 from modalities.base import Randomness, UserError
-from modalities.common.augmentation import LEVEL, MEAN, STD, Augmentation
-from modalities.image.encoder import build
+from modalities.image.network.augmentation import LEVEL, MEAN, STD, Augmentation
+from modalities.image.network.factory import build
+from modalities.image.network.views import prepare
 from modalities.image.objectives import context, jigsaw
 from modalities.image.objectives.context import NEIGHBOURS, Context
 from modalities.image.objectives.jigsaw import Jigsaw
-from modalities.image.permutations import distant, least_distance
-from modalities.image.tiles import coloured, cut, drop, normalised, project, resize
-from modalities.image.views import prepare
+from modalities.image.pretext.permutations import distant, least_distance
+from modalities.image.pretext.tiles import coloured, cut, drop, normalised, project, resize
 
 Colour = Literal["drop", "projection", "none"]
 LENS = {"magenta": (1.02, 1.0, 1.02), "all": (1.02, 1.0, 0.98)}  # how red, green, blue are scaled

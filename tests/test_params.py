@@ -8,8 +8,8 @@ import pytest
 from pydantic import ValidationError
 
 from modalities.items import UserError
-from tasks import options
-from tasks.params import PARAMS, load
+from tasks.settings import options
+from tasks.settings.params import PARAMS, load
 
 ROOT = Path(__file__).resolve().parents[1]
 DEFAULT = (ROOT / PARAMS).read_text("utf-8")

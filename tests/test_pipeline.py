@@ -11,10 +11,11 @@ import pytest
 import tiny_project as tiny
 from PIL import Image
 
-from flows import selection, server
-from flows.dvc_graph import Stage
-from flows.pipeline import Run
-from tasks.params import Params
+from flows.dvc import selection
+from flows.dvc.graph import Stage
+from flows.prefect import server
+from flows.prefect.pipeline import Run
+from tasks.settings.params import Params
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,8 @@ import psutil
 import pytest
 import tiny_project as tiny
 
-from flows import launch, server
+from flows.prefect import server
+from flows.screen import launch
 
 pytestmark = pytest.mark.slow
 

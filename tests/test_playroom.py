@@ -13,8 +13,9 @@ from PIL import Image
 
 from modalities.items import UserError
 from tasks.channel import Channel
-from tasks.params import Params, PlayroomImage, load
 from tasks.playroom import playroom
+from tasks.settings.params import Params, load
+from tasks.settings.playroom import PlayroomImage
 
 ROOT = Path(__file__).resolve().parents[1]
 FILES = {"train", "val", "test", "unlabelled"}

@@ -124,7 +124,7 @@ def test_shape_decides_and_cheap_tricks_do_not(tmp_path: Any) -> None:
     from sklearn.linear_model import LogisticRegression
     from sklearn.neighbors import KNeighborsClassifier
 
-    from tasks.params import PlayroomImage
+    from tasks.settings.playroom import PlayroomImage
 
     options = PlayroomImage(labelled=25, unlabelled=0, val=1, test=15, size=32)
     x, masks, y = _drawn(options, "labelled", tmp_path)

@@ -7,12 +7,12 @@ import numpy as np
 import pytest
 import torch
 
-from modalities.image import prepare
-from tasks.checkpoints import Checkpoints
-from tasks.monitor import Silence
-from tasks.params import Params, load
+from modalities.common.training.checkpoints import Checkpoints
+from modalities.common.training.loop import Loop
+from modalities.common.training.monitor import Silence
+from modalities.image.network import prepare
 from tasks.pretrain import construct, plan_of
-from tasks.training import Loop
+from tasks.settings.params import Params, load
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "profiles"

@@ -12,9 +12,9 @@ from torch import nn
 
 from modalities.base import UserError
 from modalities.image import published
-from modalities.image.encoder import build
-from tasks.params import load
+from modalities.image.network.factory import build
 from tasks.results import places
+from tasks.settings.params import load
 
 CHECKPOINTS = """
   checkpoints:

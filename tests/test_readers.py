@@ -13,8 +13,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from modalities.image import read, thumbnails
-from modalities.image.readers import BOMB, NEUTRAL
+from modalities.image.reading import read, thumbnails
+from modalities.image.reading.readers import BOMB, NEUTRAL
 
 SIZE = 16
 
@@ -272,7 +272,7 @@ def test_a_hundred_megapixel_photograph_is_read_in_little_memory(tmp_path: Path)
     root = Path(__file__).resolve().parents[1]
     subprocess.run([sys.executable, "-c", maker], check=True, cwd=root)
     code = (
-        "import pathlib; from modalities.image import read;"
+        "import pathlib; from modalities.image.reading import read;"
         f"a = read(pathlib.{path!r}, size=32);"
         "status = pathlib.Path('/proc/self/status').read_text();"  # ru_maxrss survives exec
         "print(a[:, :14, 0].mean() > 200, a[:, 18:, 2].mean() > 200,"
@@ -306,6 +306,6 @@ def test_thumbnails_are_the_pictures() -> None:
 
 
 def test_reading_imports_no_torch() -> None:
-    code = "import sys, modalities.image; raise SystemExit('torch' in sys.modules)"
+    code = "import sys, modalities.image.reading; raise SystemExit('torch' in sys.modules)"
     root = Path(__file__).resolve().parents[1]
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=root).returncode == 0

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from modalities.image import count, describe, find
+from modalities.image.reading import count, describe, find
 from modalities.items import Item, UserError
 
 

@@ -13,8 +13,8 @@ import pytest
 import report_world as world
 
 from tasks.channel import Channel
-from tasks.params import Params
 from tasks.report import report
+from tasks.settings.params import Params
 
 VOID = {"meta", "img", "link", "br"}
 

@@ -15,11 +15,12 @@ import report_world as world
 from PIL import Image
 from test_report import Page, check_summary, draw
 
-import modalities.image
-from modalities.common.sheet import Cell, sheets
-from tasks.params import Params
+from modalities import named
+from modalities.common.pretraining.sheet import Cell, sheets
+from modalities.image import network, reading
 from tasks.report import words
-from tasks.sections import TaughtSection
+from tasks.settings.params import Params
+from tasks.settings.sections import TaughtSection
 from tasks.stage import cost_file
 
 CAPTION = "Four turns of a picture, & what the run believes."
@@ -54,7 +55,9 @@ def folder(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Path:
     for module in ("tasks.report.facts", "tasks.report.summary", "tasks.results"):
         monkeypatch.setattr(f"{module}.MODALITIES", ("shape", "audio", "image"))
     for name in ("shape", "audio"):
-        monkeypatch.setitem(sys.modules, f"modalities.{name}", modalities.image)
+        for half in (network, reading):
+            own = half.__name__.replace("image", name)
+            monkeypatch.setitem(sys.modules, own, half)
     return tmp_path
 
 
@@ -230,16 +233,14 @@ def test_a_modality_whose_items_cannot_be_drawn_has_its_numbers(
 ) -> None:
     params = many(world.whole(folder))
     shapes(folder)
-    monkeypatch.delitem(sys.modules, "modalities.shape")
-    real = __import__("importlib").import_module
+    real = named.import_module
 
     def missing(name: str) -> Any:
-        if name == "modalities.shape":
+        if name.startswith("modalities.shape."):
             raise ModuleNotFoundError("No module named 'renderer'")
         return real(name)
 
-    for module in ("pictures", "features"):
-        monkeypatch.setattr(f"tasks.report.{module}.import_module", missing)
+    monkeypatch.setattr(named, "import_module", missing)
     page, _, _ = draw(params)
     assert "They could not be drawn: ModuleNotFoundError: No module named 'renderer'" in page.text
     assert "Shapes: parts" in page.text

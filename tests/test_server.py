@@ -20,8 +20,8 @@ import tiny_project as tiny
 from websockets.exceptions import ConnectionClosed, InvalidStatus
 from websockets.sync.client import connect
 
-from flows import api, server, zombies
-from flows.api import Server
+from flows.prefect import api, lost_runs, server
+from flows.prefect.api import Server
 from modalities.items import UserError
 
 
@@ -313,19 +313,19 @@ def test_settings_are_offline_and_quiet(tmp_path: Path, monkeypatch: pytest.Monk
 
 
 def test_only_the_dead_are_dead(tmp_path: Path) -> None:
-    with zombies.noted(tmp_path, "alive"):
-        assert zombies.dead(tmp_path) == []
-        (tmp_path / zombies.FLOWS / "torn.json").write_text("{")
-        (tmp_path / zombies.FLOWS / "gone.json").write_text('{"pid": 1, "created": 1.0}')
-        assert [p.stem for p in zombies.dead(tmp_path)] == ["gone", "torn"]
-    assert not (tmp_path / zombies.FLOWS / "alive.json").exists()
+    with lost_runs.noted(tmp_path, "alive"):
+        assert lost_runs.dead(tmp_path) == []
+        (tmp_path / lost_runs.FLOWS / "torn.json").write_text("{")
+        (tmp_path / lost_runs.FLOWS / "gone.json").write_text('{"pid": 1, "created": 1.0}')
+        assert [p.stem for p in lost_runs.dead(tmp_path)] == ["gone", "torn"]
+    assert not (tmp_path / lost_runs.FLOWS / "alive.json").exists()
 
 
 def test_reaping_waits_for_a_server_that_answers(tmp_path: Path) -> None:
-    (tmp_path / zombies.FLOWS).mkdir(parents=True)
-    note = tmp_path / zombies.FLOWS / "gone.json"
+    (tmp_path / lost_runs.FLOWS).mkdir(parents=True)
+    note = tmp_path / lost_runs.FLOWS / "gone.json"
     note.write_text('{"pid": 1, "created": 1.0}')
     with socket.socket() as unused:
         unused.bind((server.HOST, 0))
-        assert zombies.reap(tmp_path, Server(unused.getsockname()[1], 1, 0.0)) == []
+        assert lost_runs.reap(tmp_path, Server(unused.getsockname()[1], 1, 0.0)) == []
     assert note.exists()

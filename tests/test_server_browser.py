@@ -11,8 +11,8 @@ import chromium
 import pytest
 import tiny_project as tiny
 
-from flows import api, server
-from flows.api import Server
+from flows.prefect import api, server
+from flows.prefect.api import Server
 
 pytestmark = pytest.mark.skipif(not chromium.PROGRAM, reason="there is no chromium")
 

@@ -6,8 +6,15 @@ import torch
 from scipy.spatial import cKDTree
 
 from modalities.items import UserError
-from modalities.shape.encoder import Abstraction, build
-from modalities.shape.neighbours import farthest, greatest, grouped, interpolate, lowest, nearest
+from modalities.shape.network.encoder import Abstraction, build
+from modalities.shape.network.neighbours import (
+    farthest,
+    greatest,
+    grouped,
+    interpolate,
+    lowest,
+    nearest,
+)
 
 torch.set_num_threads(1)
 SMALL = {"small": {"width": 8, "dim": 24}, "transformer": {"width": 48, "depth": 1, "groups": 16}}

@@ -8,15 +8,15 @@ import numpy as np
 import pytest
 import trimesh
 
+from modalities.common.training.monitor import Silence
 from modalities.labels import Found
-from modalities.shape import hulls, isolation
-from modalities.shape.gallery import purity
-from modalities.shape.isolation import Limits, decompose
 from modalities.shape.labelers.convex_decomposition import TOOLS, ConvexDecomposition, clustered
 from modalities.shape.labelers.kmeans_coordinates import KmeansCoordinates
 from modalities.shape.labelers.random import Random
-from modalities.shape.readers import read
-from tasks.monitor import Silence
+from modalities.shape.labelling import hulls, isolation
+from modalities.shape.labelling.gallery import purity
+from modalities.shape.labelling.isolation import Limits, decompose
+from modalities.shape.reading.readers import read
 from tasks.playroom.shape import kinds
 from tasks.playroom.shape_solids import Body, apart, union
 

@@ -10,8 +10,8 @@ import torch
 from torch import Tensor
 
 from modalities.base import Randomness
-from modalities.shape import views
-from modalities.shape.encoder import Transformer, build
+from modalities.shape.network import views
+from modalities.shape.network.encoder import Transformer, build
 from modalities.shape.objectives.contrastive import Contrastive, point_nce
 from modalities.shape.objectives.convexity import Convexity, pairwise
 from modalities.shape.objectives.mae import MAE, chamfer

@@ -10,20 +10,21 @@ import pytest
 import torch
 from PIL import Image
 
-from modalities.base import Labelled, Row, Skipped, UserError
-from modalities.common.finetune import Recipe
-from modalities.common.problem import Pick, problem
-from modalities.shape.encoder import build
-from modalities.shape.joint import Joint
-from modalities.shape.miou import Catalogue, means, shape_iou
+from modalities.base import Labelled, UserError
+from modalities.common.measuring.finetune import Recipe
+from modalities.common.measuring.problem import Pick, problem
+from modalities.common.measuring.rows import Row, Skipped
+from modalities.common.training.monitor import Silence
+from modalities.shape.drawing.pictures import draw
+from modalities.shape.measuring.joint import Joint
+from modalities.shape.measuring.miou import Catalogue, means, shape_iou
+from modalities.shape.measuring.predicted import SIDES
+from modalities.shape.measuring.segmentation import Segmenter, Setting, Trial, fit, scores
+from modalities.shape.network.encoder import build
+from modalities.shape.network.views import Change
 from modalities.shape.objectives.convexity import Convexity
-from modalities.shape.pictures import draw
-from modalities.shape.predicted import SIDES
-from modalities.shape.segmentation import Segmenter, Setting, Trial, fit, scores
 from modalities.shape.tasks.classification import Classification
 from modalities.shape.tasks.parts import Parts, catalogue, with_parts
-from modalities.shape.views import Change
-from tasks.monitor import Silence
 
 torch.set_num_threads(1)
 TINY: dict[str, Any] = {"width": 8, "dim": 16, "centres": [16, 4], "neighbours": 6}
@@ -170,7 +171,7 @@ def test_a_network_of_its_own_for_each_category_sees_no_other(
         seen.append((set(train.labels.tolist()), set(val.labels.tolist())))
         return fit(model, train, val, *rest)
 
-    monkeypatch.setattr("modalities.shape.part_runs.fit", watched)
+    monkeypatch.setattr("modalities.shape.measuring.part_runs.fit", watched)
     found = rows(quick(per_category=True, learning_rates=[0.01]), "scratch", splits)
     assert seen == [({0}, {0}), ({1}, {1})] * 2, "two draws of two categories"
     assert min(found[0].values) > 0.75

@@ -7,14 +7,15 @@ import numpy as np
 import pytest
 import trimesh
 
-from modalities.shape import layouts
-from modalities.shape.meshes import Mesh, load
-from modalities.shape.readers import read
-from tasks.monitor import Silence
-from tasks.params import Machine, Params
+from modalities.common.training.monitor import Silence
+from modalities.shape.reading import layouts
+from modalities.shape.reading.meshes import Mesh, load
+from modalities.shape.reading.readers import read
 from tasks.playroom import shape
 from tasks.playroom.shape_solids import apart, rotation, union, vary, warp
-from tasks.sections import Image, Playroom, PlayroomShape
+from tasks.settings.params import Machine, Params
+from tasks.settings.playroom import Playroom, PlayroomShape
+from tasks.settings.sections import Image
 
 SMALL = PlayroomShape(labelled=2, unlabelled=1, val=1, test=1, points=256)
 

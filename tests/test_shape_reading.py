@@ -11,10 +11,10 @@ import pytest
 import trimesh
 
 from modalities.items import UserError
-from modalities.shape import layouts
-from modalities.shape.meshes import Mesh, load
-from modalities.shape.readers import frame, read
-from tasks.item_reading import Reading, container
+from modalities.shape.reading import layouts
+from modalities.shape.reading.meshes import Mesh, load
+from modalities.shape.reading.readers import frame, read
+from tasks.items.reading import Reading, container
 
 FORMATS = ("obj", "off", "stl", "ply", "glb", "3mf")
 

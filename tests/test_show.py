@@ -15,12 +15,12 @@ from training_world import make as make_project
 from training_world import params as project
 
 from modalities.base import Batch, Objective, Randomness
-from modalities.common.sheet import Cell, sheets
-from modalities.image import pictures
-from modalities.image.colour import lab_of
-from modalities.image.tiles import cut
-from tasks import shown
-from tasks.monitor import Silence
+from modalities.common.pretraining.sheet import Cell, sheets
+from modalities.common.training.monitor import Silence
+from modalities.image.pretext import sheets as pictures
+from modalities.image.pretext.colour import lab_of
+from modalities.image.pretext.tiles import cut
+from tasks.pretrain import pictures as shown
 from tasks.pretrain import pretrain
 
 IMAGES = [path for path in FILES if path.parts[-3] == "image"]
@@ -99,7 +99,7 @@ NOWHERE = Path("nowhere")
 
 
 def test_levels_are_those_of_the_picture() -> None:
-    from modalities.image.views import prepare
+    from modalities.image.network.views import prepare
 
     items = raw("image")["items"]
     np.testing.assert_array_equal(pictures.levels(prepare(items)), items.numpy())
@@ -170,8 +170,8 @@ def test_what_was_seen_stays_and_what_was_not_is_painted(cells: list[list[Cell]]
 
 
 def test_patches_are_put_in_their_places(cells: list[list[Cell]]) -> None:
-    from modalities.common.masking import pick
-    from modalities.image.vit import ViT
+    from modalities.common.network.masking import pick
+    from modalities.image.network.vit import ViT
 
     x = images()
     every = ViT(patch=4, width=32, depth=1, heads=2).patches(x)

@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from benchmarks import sound_results, world
-from tasks.params import load
+from tasks.settings.params import load
 
 ROOT = Path(__file__).resolve().parents[1]
 DRAWS = (0.0, 0.02, 0.04)

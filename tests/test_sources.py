@@ -16,11 +16,13 @@ from types import FrameType
 import pytest
 from PIL import Image
 
-from flows import dvc_folders, dvc_graph, edit
-from modalities.common import folders
-from modalities.image.layouts import find
+from flows.dvc import folders as dvc_folders
+from flows.dvc import graph
+from flows.screen import edit
+from modalities.common.reading import folders
+from modalities.image.reading.layouts import find
 from modalities.items import UserError
-from modalities.shape import partnet
+from modalities.shape.reading import partnet
 from tests.dvc_project import ROOT, Project
 
 LIMIT = 300  # seconds after which something hangs
@@ -89,7 +91,7 @@ def surroundings(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[No
     yield
     signal.alarm(0)
     signal.signal(signal.SIGALRM, before)
-    dvc_graph.reset()
+    graph.reset()
 
 
 def _too_long(number: int, frame: FrameType | None) -> None:
@@ -127,14 +129,14 @@ def run(project: Project) -> str:
     """As `glean run`: the stage, by its real command."""
     lines: list[str] = []
     try:
-        dvc_graph.run_stage(project.root, INGEST, lines.append, timeout=LIMIT / 2)
-    except dvc_graph.StageFailed as failed:
+        graph.run_stage(project.root, INGEST, lines.append, timeout=LIMIT / 2)
+    except graph.StageFailed as failed:
         raise AssertionError(failed.tail) from None
     return "\n".join(lines)
 
 
 def clean(project: Project) -> bool:
-    return all(stage.clean for stage in dvc_graph.plan(project.root))
+    return all(stage.clean for stage in graph.plan(project.root))
 
 
 def quarantined(project: Project) -> dict[str, str]:
@@ -147,7 +149,7 @@ def test_something_odd_in_a_source(project: Project, what: str) -> None:
     name, make, reason = ODD[what]
     run(project)
     make(project.root / "pictures/cat" / name)
-    dvc_graph.plan(project.root)
+    graph.plan(project.root)
     run(project)
     assert clean(project)
     if reason is not None:
@@ -255,7 +257,7 @@ def test_a_file_that_goes_or_refuses_while_it_is_hashed(
         return original(path, *args, **options)
 
     monkeypatch.setattr(build, "hash_file", hash_file)
-    (stage,) = dvc_graph.plan(project.root)
+    (stage,) = graph.plan(project.root)
     assert not stage.clean
     (listed,) = [
         one
@@ -284,11 +286,11 @@ def test_a_source_is_listed_once_a_look(project: Project, monkeypatch: pytest.Mo
     run(project)
     picture(project.root / "pictures/dog/3.png", 250)
     monkeypatch.setattr(os, "scandir", counted)
-    dvc_graph.plan(project.root)
+    graph.plan(project.root)
     assert listed.count("pictures") == 1
     run(project)
     assert listed.count("pictures") == 3, "before and after the command"
-    dvc_graph.plan(project.root)
+    graph.plan(project.root)
     assert listed.count("pictures") == listed.count("dog") == 4
     assert clean(project)
 
@@ -311,7 +313,7 @@ def test_a_dependency_that_is_no_file(project: Project, make: Callable[[Path], N
         text.replace("labels: pictures", "labels: labels.csv", 1)
     )
     with pytest.raises(UserError, match=r"labels.csv: a \w+, not a file; expected a file"):
-        dvc_graph.run_stage(project.root, INGEST, lambda _: None)
+        graph.run_stage(project.root, INGEST, lambda _: None)
 
 
 def test_annotations_that_are_a_pipe(tmp_path: Path) -> None:

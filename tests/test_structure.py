@@ -23,9 +23,8 @@ def test_files_and_functions_are_short(path: Path) -> None:
 def test_there_is_no_registry() -> None:
     """A method is found by its path: no other file may name it."""
     for method in (ROOT / "modalities/image/objectives").glob("[a-z]*.py"):
-        others = [
-            p for p in SOURCES if p != method and f"objectives.{method.stem}" in p.read_text()
-        ]
+        name = f"objectives.{method.stem}"
+        others = [p for p in SOURCES if p != method and name in p.read_text("utf-8")]
         assert not others
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from flows import leases, process
+from flows.kills import locks, process
 
 SUPERVISE = Path(process.__file__).with_name("supervise.py")
 
@@ -119,8 +119,8 @@ def test_all_ends_when_the_flow_is_shot(tmp_path):
     flow = f"""
 import os, sys
 from pathlib import Path
-sys.path.insert(0, {str(SUPERVISE.parents[1])!r})
-from flows import process
+sys.path.insert(0, {str(SUPERVISE.parents[2])!r})
+from flows.kills import process
 process.run({family()!r}, print, Path({str(tmp_path)!r}), dict(os.environ))
 """
     with subprocess.Popen([sys.executable, "-c", flow]) as parent:
@@ -181,7 +181,7 @@ def test_stop_all_ends_every_command_at_once(tmp_path):
 
 @contextmanager
 def lease(root, count):
-    with leases.gpus(root, count, process.pause) as (env, _):
+    with locks.gpus(root, count, process.pause) as (env, _):
         yield env
 
 
@@ -197,20 +197,20 @@ def test_gpus_are_found_without_torch(tmp_path, monkeypatch):
     tool.chmod(0o755)
     monkeypatch.setenv("PATH", f"{tmp_path}{os.pathsep}{os.environ['PATH']}")
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    leases._installed.cache_clear()
+    locks._installed.cache_clear()
     try:
-        assert leases.devices() == ("0", "1")
+        assert locks.devices() == ("0", "1")
     finally:
-        leases._installed.cache_clear()
+        locks._installed.cache_clear()
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3, GPU-b,-1,4")
-    assert leases.devices() == ("3", "GPU-b")
+    assert locks.devices() == ("3", "GPU-b")
 
 
 def test_a_gpu_is_leased_once_and_asking_for_more_than_there_are_gets_all(tmp_path, monkeypatch):
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "0,1")
     with lease(tmp_path, 1) as one, lease(tmp_path, 1) as two:
         assert {one["CUDA_VISIBLE_DEVICES"], two["CUDA_VISIBLE_DEVICES"]} == {"0", "1"}
-        assert leases._grab(tmp_path / leases.LEASES, ("0", "1"), 1) == {}
+        assert locks._grab(tmp_path / locks.LEASES, ("0", "1"), 1) == {}
     with lease(tmp_path, 9) as everything:
         assert everything == {"CUDA_VISIBLE_DEVICES": "0,1"}
 
@@ -226,7 +226,7 @@ def test_who_waits_gets_it_when_it_is_free_or_is_stopped(tmp_path, monkeypatch):
         if len(waits) == 3:
             first.__exit__(None, None, None)
 
-    with leases.gpus(tmp_path, 1, pause) as (env, _):
+    with locks.gpus(tmp_path, 1, pause) as (env, _):
         assert env == {"CUDA_VISIBLE_DEVICES": "0"}
         assert len(waits) == 3
         process.stop_all()
@@ -242,23 +242,23 @@ def test_a_lease_lasts_until_the_stages_tree_is_dead_and_not_longer(tmp_path, mo
     flow = f"""
 import os, sys
 from pathlib import Path
-sys.path.insert(0, {str(SUPERVISE.parents[1])!r})
-from flows import leases, process
+sys.path.insert(0, {str(SUPERVISE.parents[2])!r})
+from flows.kills import locks, process
 folder = Path({str(tmp_path)!r})
-with leases.gpus(folder, 1, process.pause) as (env, held):
+with locks.gpus(folder, 1, process.pause) as (env, held):
     process.run({family(IGNORE)!r}, print, folder, dict(os.environ), keep=held)
 """
     env = {**os.environ, "CUDA_VISIBLE_DEVICES": "0", "GLEAN_GRACE": "1"}
-    lock = tmp_path / leases.LEASES / "gpu-0"
+    lock = tmp_path / locks.LEASES / "gpu-0"
     with subprocess.Popen([sys.executable, "-c", flow], env=env) as parent:
         everyone = pids(tmp_path)
-        assert leases.try_lock(lock) is None
+        assert locks.try_lock(lock) is None
         parent.kill()
         parent.wait()
         found = []
 
         def free():
-            descriptor = leases.try_lock(lock)
+            descriptor = locks.try_lock(lock)
             if descriptor is not None:
                 found.extend(map(dead, everyone))
                 os.close(descriptor)

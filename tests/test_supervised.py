@@ -10,9 +10,9 @@ import pytest
 import torch
 
 from modalities.base import Labelled, UserError
-from modalities.common.frozen import Setting
-from modalities.common.supervised import RECIPE, supervised
-from modalities.image import augment, build_encoder, prepare
+from modalities.common.measuring.frozen import Setting
+from modalities.common.measuring.supervised import RECIPE, supervised
+from modalities.image.network import augment, build_encoder, prepare
 from modalities.image.tasks.classification import Classification
 from tests.test_transfer import Quiet, Splits, rows
 from tests.test_transfer_stage import ingested, stage

@@ -6,9 +6,10 @@ import pytest
 import torch
 
 from modalities.base import Randomness, UserError
-from modalities.image.encoder import ImageEncoder, PatchEncoder, build
+from modalities.image.network.contract import ImageEncoder, PatchEncoder
+from modalities.image.network.factory import build
 from modalities.image.objectives.mae import MAE
-from tasks import options
+from tasks.settings import options
 
 VIT = "timm/vit_tiny_patch16_224"
 SMALL: dict[str, Any] = {"size": 32, "patch": 8}
@@ -114,12 +115,12 @@ def test_params_know_them_without_importing_timm() -> None:
 
 
 def test_the_names_are_timm_s() -> None:
-    from modalities.image import timm_backbones
+    from modalities.image.network import timm_nets
 
     known = set(options._timm())
-    assert set(timm_backbones.names()) == known
+    assert set(timm_nets.names()) == known
     read = {n for n, file in options._timm().items() if file in ("vision_transformer", "deit")}
-    assert set(timm_backbones.transformers()) == read
+    assert set(timm_nets.transformers()) == read
 
 
 def test_vit_small_and_base_have_their_published_sizes() -> None:

@@ -14,13 +14,20 @@ from torch import Tensor, nn
 from training_world import make, params
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
-from modalities.common import optim
-from tasks.batches import Order, ahead, loader
-from tasks.checkpoints import Checkpoints
-from tasks.exact import exactly
-from tasks.monitor import Clock, Silence, diagnose, effective_rank, spacing, spread
+from modalities.common.steps import optim
+from modalities.common.steps.exact import exactly
+from modalities.common.training.batches import Order, ahead, loader
+from modalities.common.training.checkpoints import Checkpoints
+from modalities.common.training.loop import Plan, train
+from modalities.common.training.monitor import (
+    Clock,
+    Silence,
+    diagnose,
+    effective_rank,
+    spacing,
+    spread,
+)
 from tasks.pretrain import pretrain
-from tasks.training import Plan, train
 
 ROOT = Path(__file__).resolve().parents[1]
 torch.set_num_threads(1)
@@ -318,8 +325,9 @@ def test_training_starts_without_what_it_does_not_need(tmp_path: Path) -> None:
     heavy = ("torch._dynamo", "torchvision", "sklearn", "dvc", "dvclive", "prefect", "matplotlib")
     program = (
         "import sys; sys.path.insert(0, sys.argv[1])\n"
-        "from training_world import params\nfrom tasks import pretrain, training\n"
-        "from tasks.monitor import Silence\n"
+        "from training_world import params\nfrom tasks import pretrain\n"
+        "from modalities.common.training import loop as training\n"
+        "from modalities.common.training.monitor import Silence\n"
         "done = training.Loop.settled\n"
         "def settled(loop):\n"
         f"    print([m for m in {heavy!r} if m in sys.modules])\n"

@@ -8,13 +8,14 @@ import pytest
 import torch
 from scipy import stats
 
-from modalities.base import Encoder, Labelled, Row, Skipped
-from modalities.common.finetune import Recipe, batches
-from modalities.common.knn import nearest_item, vote
-from modalities.common.linear import fit_linear
-from modalities.common.problem import Pick, best, draw_labels, problem
+from modalities.base import Encoder, Labelled
+from modalities.common.measuring.finetune import Recipe, batches
+from modalities.common.measuring.knn import nearest_item, vote
+from modalities.common.measuring.linear import fit_linear
+from modalities.common.measuring.problem import Pick, best, draw_labels, problem
+from modalities.common.measuring.rows import Row, Skipped
 from modalities.image.tasks.classification import Classification, histogram
-from tasks.measures import interval, row_of
+from tasks.transfer.measures import interval, row_of
 
 SIZE = 16
 Splits = dict[str, Labelled]

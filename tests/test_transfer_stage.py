@@ -13,8 +13,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from modalities.items import UserError
-from tasks.params import load
 from tasks.results import KEYS
+from tasks.settings.params import load
 from tasks.transfer import summary_rows
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -60,7 +60,7 @@ def pretrained(folder: Path) -> None:
     import torch
     from safetensors.torch import save_file
 
-    from modalities.image import build_encoder
+    from modalities.image.network import build_encoder
 
     torch.manual_seed(0)
     folder.mkdir(parents=True)

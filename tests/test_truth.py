@@ -12,15 +12,16 @@ from rich.console import Console
 from test_report import Page, check_summary, draw
 
 from benchmarks.world import checkout
-from flows import dvc_graph, launch, results
-from flows.choice import Choice, chosen
-from flows.dvc_graph import Stage
+from flows.dvc import graph, reported
+from flows.dvc.choice import Choice, chosen
+from flows.dvc.graph import Stage
+from flows.screen import launch
 from modalities.items import UserError
 from tasks import provenance
-from tasks.params import Params, load
 from tasks.provenance import Now, digest, recorded
 from tasks.report import features
-from tasks.sections import Playroom
+from tasks.settings.params import Params, load
+from tasks.settings.playroom import Playroom
 from tasks.stage import read_json
 from tasks.wiring import wired
 
@@ -47,7 +48,7 @@ def shown(params: Params) -> tuple[Page, dict[str, Any], str]:
     """Page, summary and terminal, which must say the same."""
     page, summary, _ = draw(params, of_now=False)
     check_summary(summary)
-    assert results.of_now(Path.cwd(), params)
+    assert reported.of_now(Path.cwd(), params)
     said = terminal(params)
     for entry in summary["stale"]:
         assert entry["renew"] == f"glean run {entry['stage']}"
@@ -138,7 +139,7 @@ def test_labels_that_were_edited(folder: Path) -> None:
     world.recorded(params)
     assert shown(params)[1]["stale"] == []
     table.write_text("file,label\na.png,dog\n")
-    assert not results.of_now(folder, params), "the page must be made anew"
+    assert not reported.of_now(folder, params), "the page must be made anew"
     page, summary, said = shown(params)
     nothing_old(page, summary, said)
     assert "labels.csv has changed since" in page.text
@@ -257,7 +258,7 @@ def test_large_files_are_told_apart_by_blocks(tmp_path: Path, monkeypatch: Any) 
 
 def test_the_wiring_is_dvc_s(tmp_path: Path) -> None:
     root = checkout(tmp_path / "checkout")
-    told = {s.name: s for s in dvc_graph.plan(root)}
+    told = {s.name: s for s in graph.plan(root)}
     found = wired(load(root / "params.yaml").model_dump(mode="json"))
     assert found.keys() == told.keys()
     assert [n for n, s in found.items() if provenance.record_file(s) is None] == ["report"]
@@ -286,7 +287,7 @@ def stages() -> list[Stage]:
 
 
 def names(monkeypatch: pytest.MonkeyPatch, choice: Choice, params: Params) -> list[str]:
-    monkeypatch.setattr(dvc_graph, "plan", lambda *_, **__: stages())
+    monkeypatch.setattr(graph, "plan", lambda *_, **__: stages())
     return [stage.name for stage in chosen(Path.cwd(), choice, params)]
 
 

@@ -11,22 +11,23 @@ import torch
 from sound_world import movie, peak, tone
 
 from modalities.base import Randomness
-from modalities.image.encoder import build
+from modalities.common.training.monitor import Silence
+from modalities.image.network.factory import build
 from modalities.items import UserError
 from modalities.labels import Found
-from modalities.video import find, prepare, read, thumbnails
 from modalities.video.clips import Sounds, frames_of, pack, shape_of, sound_of
 from modalities.video.labelers.sound_texture import SoundTexture
+from modalities.video.network import prepare
+from modalities.video.network.views import any_frame
 from modalities.video.objectives.ambient_sound import AmbientSound
-from modalities.video.views import any_frame
+from modalities.video.reading import find, read, thumbnails
 from tasks.ingest import ingest
 from tasks.label import label
-from tasks.monitor import Silence
-from tasks.params import Params
 from tasks.playroom.toys import categories
 from tasks.playroom.video import VOICES, draw, plan
 from tasks.playroom.video import make as make_clips
-from tasks.sections import PlayroomVideo
+from tasks.settings.params import Params
+from tasks.settings.playroom import PlayroomVideo
 
 torch.set_num_threads(1)
 

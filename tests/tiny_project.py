@@ -11,8 +11,8 @@ from typing import Any
 
 from PIL import Image
 
-from flows import server
-from flows.api import call
+from flows.prefect import server
+from flows.prefect.api import call
 
 ROOT = Path(__file__).resolve().parents[1]
 

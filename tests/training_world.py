@@ -54,7 +54,7 @@ def make(folder: Path, items: int = 64, size: int = 16) -> None:
 
 
 def params(run: dict[str, Any] | None = None, machine: dict[str, Any] | None = None) -> Any:
-    from tasks.params import Params
+    from tasks.settings.params import Params
 
     return Params.model_validate(
         {
@@ -77,10 +77,11 @@ def _start(workers: int) -> int:
     if child:
         return child
     os.setpgid(0, 0)
-    from tasks import pretrain, training
-    from tasks.monitor import Silence
+    from modalities.common.training import loop
+    from modalities.common.training.monitor import Silence
+    from tasks import pretrain
 
-    training.SECONDS = 0.0
+    loop.SECONDS = 0.0
     status = 1
     try:
         pretrain.pretrain(params(machine={"workers": workers}), Silence(), run="tiny")  # type: ignore[arg-type]
@@ -98,7 +99,6 @@ def main(folder: Path, kills: int) -> None:
     from dvclive.live import Live  # noqa: F401
 
     import tasks.pretrain
-    import tasks.training
 
     torch.set_num_threads(1)
     os.chdir(folder)

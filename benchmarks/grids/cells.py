@@ -50,7 +50,7 @@ class Cell:
 
 
 def params_of(cell: Cell) -> Any:
-    from tasks.params import Params
+    from tasks.settings.params import Params
 
     told = worlds.params(cell.world)
     told["image"]["runs"] = {"cell": {**cell.run, "seed": cell.seed}}
@@ -82,12 +82,12 @@ def _train(cell: Cell) -> tuple[Any, dict[str, float]]:
     import numpy as np
     import torch
 
-    from modalities.image import prepare
-    from tasks import dataset
-    from tasks.checkpoints import Checkpoints
-    from tasks.monitor import Silence
+    from modalities.common.training.checkpoints import Checkpoints
+    from modalities.common.training.loop import train
+    from modalities.common.training.monitor import Silence
+    from modalities.image.network import prepare
+    from tasks.data import dataset
     from tasks.pretrain import construct, plan_of
-    from tasks.training import train
 
     torch.set_num_threads(1)
     params = params_of(cell)
@@ -110,10 +110,10 @@ def _supervised(cell: Cell) -> tuple[Any, dict[str, float]]:
     """An encoder trained with all labels, its length chosen on validation."""
     import torch
 
-    from modalities.common.frozen import Setting
-    from modalities.common.supervised import RECIPE, supervised
-    from modalities.image import augment, build_encoder, prepare
-    from tasks import dataset
+    from modalities.common.measuring.frozen import Setting
+    from modalities.common.measuring.supervised import RECIPE, supervised
+    from modalities.image.network import augment, build_encoder, prepare
+    from tasks.data import dataset
 
     torch.set_num_threads(1)
     recipe = replace(
@@ -130,7 +130,7 @@ def maker(cell: Cell) -> Callable[[], Any]:
     """Copies of the cell's encoder."""
     from safetensors.torch import load_file
 
-    from modalities.image import build_encoder
+    from modalities.image.network import build_encoder
 
     pretrained(cell)
     encoder = build_encoder(cell.run.get("encoder", "small"), **cell.run.get("encoder_options", {}))
@@ -166,11 +166,11 @@ def result(cell: Cell, task: tuple[str, Mapping[str, Any]], world: str, coarse: 
 def _measure(cell: Cell, task: str, options: Mapping[str, Any], world: str, coarse: bool) -> Rows:
     import torch
 
-    from modalities.base import Row
-    from tasks import dataset
-    from tasks.measures import row_of
-    from tasks.monitor import Silence
+    from modalities.common.measuring.rows import Row
+    from modalities.common.training.monitor import Silence
+    from tasks.data import dataset
     from tasks.transfer import kind
+    from tasks.transfer.measures import row_of
 
     make = None if cell.control else maker(cell)
     start = cell.control or "pretrained"

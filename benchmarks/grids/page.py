@@ -30,7 +30,7 @@ def metric(rows: Iterable[Rows], name: str) -> list[list[float]]:
 
 def number(found: Sequence[Sequence[float]]) -> str:
     """Mean over all and 95 % interval over label draws; over seeds where there are several."""
-    from tasks.measures import interval
+    from tasks.transfer.measures import interval
 
     if not found:
         return ""

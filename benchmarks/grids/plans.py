@@ -48,7 +48,7 @@ class Line:
 @cache
 def lecture() -> dict[str, dict[str, Any]]:
     """The lecture profile's runs, one per method, as plain values."""
-    from tasks.params import load
+    from tasks.settings.params import load
 
     runs = load(ROOT / "profiles" / "lecture.yaml").image.runs
     return {

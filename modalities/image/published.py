@@ -11,8 +11,10 @@ from typing import Any
 from torch import Tensor
 
 from modalities.base import UserError
-from modalities.image.encoder import Backbone, ImageEncoder, body_of, build
-from modalities.image.timm_backbones import PREFIX, TimmBackbone, TimmViT, create
+from modalities.image.network.contract import ImageEncoder
+from modalities.image.network.factory import body_of, build
+from modalities.image.network.timm_nets import PREFIX, TimmBackbone, TimmViT, create
+from modalities.image.network.torchvision_nets import Backbone
 
 
 def load(name: str, path: Path, **options: Any) -> ImageEncoder:

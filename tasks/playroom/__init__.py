@@ -4,7 +4,8 @@ from importlib import import_module
 
 from modalities.items import UserError
 from tasks.channel import Channel
-from tasks.params import MODALITIES, Params, nearest
+from tasks.settings.mistakes import nearest
+from tasks.settings.params import MODALITIES, Params
 
 
 def playroom(params: Params, tell: Channel, modality: str) -> None:

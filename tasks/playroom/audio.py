@@ -15,8 +15,8 @@ from pathlib import Path
 import numpy as np
 
 from tasks.channel import Channel
-from tasks.params import Params
 from tasks.playroom.sounds import KINDS, RATE, passing, record
+from tasks.settings.params import Params
 from tasks.stage import output, write_json
 
 FOLDER = Path("raw/playroom/audio")

@@ -8,8 +8,8 @@ import io
 import numpy as np
 from PIL import Image, ImageFilter
 
-from tasks.params import PlayroomShift
 from tasks.playroom.render import Bytes
+from tasks.settings.playroom import PlayroomShift
 
 JPEG_QUALITY = (40, 25, 15, 10, 6)
 CONTRAST = (0.6, 0.45, 0.33, 0.25, 0.18)

@@ -13,12 +13,13 @@ import numpy as np
 
 from modalities.items import UserError
 from tasks.channel import Channel
-from tasks.params import Params, PlayroomImage
 from tasks.playroom.coco import CocoFile, annotations, compact
 from tasks.playroom.degrade import degrade
 from tasks.playroom.render import render
 from tasks.playroom.scene import draw_scene
 from tasks.playroom.toys import Category, categories
+from tasks.settings.params import Params
+from tasks.settings.playroom import PlayroomImage
 from tasks.stage import output, write_json
 
 FOLDER = Path("raw/playroom/image")

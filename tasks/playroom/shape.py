@@ -20,10 +20,11 @@ from typing import Any
 import numpy as np
 
 from tasks.channel import Channel
-from tasks.params import Params, PlayroomShape
 from tasks.playroom.shape_solids import Body, union, vary, warp
 from tasks.playroom.toys import Category, categories
 from tasks.playroom.vase import VASE
+from tasks.settings.params import Params
+from tasks.settings.playroom import PlayroomShape
 from tasks.stage import output, write_json
 
 FOLDER = Path("raw/playroom/shape")

@@ -4,7 +4,7 @@ import time
 from typing import TYPE_CHECKING, Any
 
 from tasks.channel import Channel
-from tasks.params import Params
+from tasks.settings.params import Params
 
 if TYPE_CHECKING:
     from tasks.report.facts import Facts

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-from tasks.params import MODALITIES, Params
+from tasks.settings.params import MODALITIES, Params
 from tasks.report.drawn import Drawn, find
 from tasks.provenance import Now
 from tasks.results import LeftOut, Place, current, left_out, modality_of, read

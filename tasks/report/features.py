@@ -4,8 +4,9 @@ Shapes: n items, D feature width; raw items are as ingest kept them. Only here i
 """
 
 import time
-from importlib import import_module
 from typing import Any
+
+from modalities import named
 
 from tasks.report import charts, pictures
 from tasks.report.facts import Data, Trained
@@ -70,8 +71,8 @@ def _encode(run: Trained, data: Data, order: list[int], budget: float) -> Any:
     import torch
     from safetensors.torch import load_file
 
-    modality = import_module(f"modalities.{data.modality}")
-    encoder = modality.build_encoder(run.config["encoder"], **run.config.get("encoder_options", {}))
+    network = named.network(data.modality)
+    encoder = network.build_encoder(run.config["encoder"], **run.config.get("encoder_options", {}))
     encoder.load_state_dict(load_file(run.folder / "encoder.safetensors"))
     encoder.eval()
     started = time.monotonic()
@@ -81,7 +82,7 @@ def _encode(run: Trained, data: Data, order: list[int], budget: float) -> Any:
             if parts and time.monotonic() - started > budget:
                 break
             raw = np.stack([data.arrays[data.row[i]] for i in order[k : k + BATCH]])
-            found = encoder(modality.prepare(torch.from_numpy(raw))).float()
+            found = encoder(network.prepare(torch.from_numpy(raw))).float()
             parts.append(torch.nn.functional.normalize(found, dim=1).numpy())
     features = np.concatenate(parts)
     if not np.isfinite(features).all():

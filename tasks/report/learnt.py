@@ -61,7 +61,7 @@ def health(run: Trained) -> dict[str, str] | None:
     width = run.config.get("dim")
     if spread is None or rank is None or not width:
         return None
-    from tasks.monitor import RANK, SPREAD
+    from modalities.common.training.monitor import RANK, SPREAD
 
     collapsed = spread < SPREAD or rank < RANK
     narrow = spread < NARROW or rank < FEW * width

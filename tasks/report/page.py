@@ -11,8 +11,8 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.channel import Channel
-from tasks.params import Params
-from tasks.report import drawn, learnt, pictures, results, table, words
+from tasks.settings.params import Params
+from tasks.report import drawn, learnt, pictures, by_task as results, table, words
 from tasks.report.facts import SPLITS, Data, Facts, Free
 from tasks.report.verdict import Verdict, verdict
 

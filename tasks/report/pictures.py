@@ -4,8 +4,9 @@ Shapes: n pictures of height h and width w.
 """
 
 from collections.abc import Sequence
-from importlib import import_module
 from typing import Any
+
+from modalities import named
 
 from tasks.report.drawn import encoded
 from tasks.report.facts import SPLITS, Data
@@ -31,7 +32,7 @@ def thumbnails(data: Data, positions: Sequence[int]) -> list[str]:
     import numpy as np
 
     raw = np.stack([data.arrays[data.row[i]] for i in positions])
-    drawn = import_module(f"modalities.{data.modality}").thumbnails(raw)
+    drawn = named.reading(data.modality).thumbnails(raw)
     return [uri(np.ascontiguousarray(picture)) for picture in drawn]
 
 

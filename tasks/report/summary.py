@@ -5,7 +5,7 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.params import MODALITIES
+from tasks.settings.params import MODALITIES
 from tasks.report.facts import Facts
 from tasks.results import KEYS
 

@@ -8,8 +8,8 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from modalities.audio import mfcc
-from modalities.audio.gallery import grouped
+from modalities.audio.labelling.gallery import grouped
+from modalities.audio.sound import mfcc
 from modalities.labels import Array, Found, Labeler, Labels
 
 

@@ -9,8 +9,8 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from modalities.audio.mfcc import with_slopes
-from modalities.audio.units import quantised
+from modalities.audio.labelling.units import quantised
+from modalities.audio.sound.mfcc import with_slopes
 from modalities.labels import Array, Found, Labeler, Labels
 
 

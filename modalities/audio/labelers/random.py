@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Le
 
-from modalities.audio.clusters import purity
+from modalities.audio.labelling.clusters import purity
 from modalities.labels import Array, Found, Labeler, Labels
 
 

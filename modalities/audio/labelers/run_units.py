@@ -9,7 +9,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from modalities.audio.units import quantised
+from modalities.audio.labelling.units import quantised
 from modalities.items import UserError
 from modalities.labels import Array, Found, Labeler, Labels
 
@@ -52,8 +52,8 @@ def _features(folder: Path, found: Found) -> tuple[Array, int]:
     import torch
     from safetensors.torch import load_file
 
-    from modalities.audio.encoder import PatchEncoder, build
-    from modalities.audio.views import prepare
+    from modalities.audio.network.encoder import PatchEncoder, build
+    from modalities.audio.network.views import prepare
 
     if not (folder / "config.json").exists():
         raise UserError(f"{folder}: not found; run `python -m tasks pretrain {folder.name}` first")

@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from modalities.audio import texture
-from modalities.audio.gallery import grouped
+from modalities.audio.labelling import texture
+from modalities.audio.labelling.gallery import grouped
 from modalities.labels import Array, Found, Labeler, Labels
 
 

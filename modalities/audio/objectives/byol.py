@@ -7,9 +7,9 @@ from typing import Annotated
 
 from annotated_types import Ge, Gt, Le, Lt
 
-from modalities.audio.views import contrastive, log_mel
+from modalities.audio.network.views import contrastive, log_mel
 from modalities.base import Batch, Encoder, Randomness
-from modalities.common.byol import SiameseObjective
+from modalities.common.pretraining.byol import SiameseObjective
 
 
 class BYOL(SiameseObjective):

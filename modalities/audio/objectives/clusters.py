@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le
 from torch import nn
 from torch.nn import functional as F
 
-from modalities.audio.views import contrastive, log_mel
+from modalities.audio.network.views import contrastive, log_mel
 from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
 
 

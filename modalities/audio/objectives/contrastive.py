@@ -8,11 +8,11 @@ from typing import Annotated, Literal
 from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
-from modalities.audio.views import contrastive, log_mel
+from modalities.audio.network.views import contrastive, log_mel
 from modalities.base import Batch, Encoder, Randomness
-from modalities.common.heads import mlp
-from modalities.common.instance import InstanceObjective
-from modalities.common.negatives import EndToEnd, MemoryBank, Negatives, Queue
+from modalities.common.network.heads import mlp
+from modalities.common.pretraining.instance import InstanceObjective
+from modalities.common.pretraining.negatives import EndToEnd, MemoryBank, Negatives, Queue
 
 
 class Contrastive(InstanceObjective):

@@ -10,11 +10,11 @@ import torch
 from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from torch import Tensor, nn
 
-from modalities.audio.encoder import PatchEncoder
-from modalities.audio.views import contrastive, log_mel
+from modalities.audio.network.encoder import PatchEncoder
+from modalities.audio.network.views import contrastive, log_mel
 from modalities.base import Batch, Objective, Randomness, Step
-from modalities.common.masking import divide, pick
-from modalities.common.transformer import positions, start, transformer
+from modalities.common.network.masking import divide, pick
+from modalities.common.network.transformer import positions, start, transformer
 
 SOFT = 0.05  # standard deviations of a spectrogram: a patch with less variation is flat
 

@@ -11,11 +11,10 @@ from annotated_types import Gt, Le
 from torch import nn
 from torch.nn import functional as F
 
-from modalities.audio.encoder import PatchEncoder
-from modalities.audio.units import per_step
-from modalities.audio.views import log_mel
+from modalities.audio.network.encoder import PatchEncoder
+from modalities.audio.network.views import log_mel, per_step
 from modalities.base import Batch, Objective, Randomness, Step, UserError
-from modalities.common.contrast import unit
+from modalities.common.pretraining.contrast import unit
 
 
 class MaskedUnits(Objective):

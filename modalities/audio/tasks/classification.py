@@ -1,4 +1,4 @@
-"""Classifying sounds with few labels: see modalities/common/classification.py for the rules."""
+"""Classifying sounds with few labels; rules: common/measuring/classification.py."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Le, MinLen
 
-from modalities.audio import mfcc
+from modalities.audio.sound import mfcc
 from modalities.base import Encoder
-from modalities.common.classifier import ClassificationTask
-from modalities.common.frozen import Setting
-from modalities.common.linear import LinearProbe
-from modalities.common.problem import Method, Pick
+from modalities.common.measuring.classifier import ClassificationTask
+from modalities.common.measuring.frozen import Setting
+from modalities.common.measuring.linear import LinearProbe
+from modalities.common.measuring.problem import Method, Pick
 
 
 class MeanMfcc:
@@ -72,12 +72,12 @@ class Classification(ClassificationTask):
         super().__init__(locals())
 
     def build(self, name: str, **options: Any) -> Encoder:
-        from modalities.audio.encoder import build
+        from modalities.audio.network.encoder import build
 
         return build(name, **options)
 
     def setting(self, precision: str, device: str) -> Setting:
-        from modalities.audio.views import augment, log_mel, prepare
+        from modalities.audio.network.views import augment, log_mel, prepare
 
         return Setting(prepare, augment, precision, device, once=log_mel)
 

@@ -9,9 +9,9 @@ from typing import Annotated
 from annotated_types import Ge, Gt, Le, Lt
 
 from modalities.base import Batch, Encoder, Randomness
-from modalities.common.byol import SiameseObjective
-from modalities.image import pictures
-from modalities.image.views import contrastive
+from modalities.common.pretraining.byol import SiameseObjective
+from modalities.image.network.views import contrastive
+from modalities.image.pretext import sheets
 
 
 class BYOL(SiameseObjective):
@@ -40,4 +40,4 @@ class BYOL(SiameseObjective):
         )
 
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
-        pictures.pairs(folder, *self.alike(batch, rng), others="nearest others")
+        sheets.pairs(folder, *self.alike(batch, rng), others="nearest others")

@@ -11,12 +11,12 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Progress, Randomness, Step
-from modalities.common import distributed
-from modalities.image import pictures
-from modalities.image.colour import BINS, Palette, lab_of, without_colour
-from modalities.image.dense import Dense, fine
-from modalities.image.encoder import ImageEncoder
-from modalities.image.views import contrastive
+from modalities.common.steps import distributed
+from modalities.image.network.contract import ImageEncoder
+from modalities.image.network.views import contrastive
+from modalities.image.pretext import sheets
+from modalities.image.pretext.colour import BINS, Palette, lab_of, without_colour
+from modalities.image.pretext.dense import Dense, fine
 
 
 class Colorization(Objective):
@@ -83,7 +83,7 @@ class Colorization(Objective):
 
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
         lab = self.lab(batch, rng)
-        pictures.colours(folder, lab, self.colours(without_colour(lab)))
+        sheets.colours(folder, lab, self.colours(without_colour(lab)))
 
     @torch.no_grad()
     def after_step(self, progress: Progress) -> None:  # noqa: ARG002

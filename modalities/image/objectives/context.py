@@ -12,11 +12,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
-from modalities.common.augmentation import constant
-from modalities.common.heads import mlp
-from modalities.image import pictures
-from modalities.image.tiles import centred, cut, drop, project, resize
-from modalities.image.views import contrastive
+from modalities.common.network.heads import mlp
+from modalities.common.network.tensors import constant
+from modalities.image.network.views import contrastive
+from modalities.image.pretext import sheets
+from modalities.image.pretext.tiles import centred, cut, drop, project, resize
 
 # Down and across, from the first patch to the second, row by row.
 NEIGHBOURS = ((-1, -1), (-1, 0), (-1, 1), (0, -1), (0, 1), (1, -1), (1, 0), (1, 1))
@@ -97,4 +97,4 @@ class Context(Objective):
         image = self.augmentation(batch["items"], rng)
         patches, target, where = self.pair(image, rng)
         belief = self.scores(patches).softmax(1)
-        pictures.neighbours(folder, image, patches, where, belief, target)
+        sheets.neighbours(folder, image, patches, where, belief, target)

@@ -12,11 +12,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
 from modalities.base import Batch, Encoder, Randomness
-from modalities.common.heads import mlp
-from modalities.common.instance import InstanceObjective
-from modalities.common.negatives import EndToEnd, MemoryBank, Negatives, Queue
-from modalities.image import pictures
-from modalities.image.views import contrastive
+from modalities.common.network.heads import mlp
+from modalities.common.pretraining.instance import InstanceObjective
+from modalities.common.pretraining.negatives import EndToEnd, MemoryBank, Negatives, Queue
+from modalities.image.network.views import contrastive
+from modalities.image.pretext import sheets
 
 
 class Contrastive(InstanceObjective):
@@ -54,4 +54,4 @@ class Contrastive(InstanceObjective):
         super().__init__(encoder, head, source, augmentation, temperature=temperature)
 
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
-        pictures.pairs(folder, *self.alike(batch, rng), others="hardest negatives")
+        sheets.pairs(folder, *self.alike(batch, rng), others="hardest negatives")

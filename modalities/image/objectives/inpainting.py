@@ -13,10 +13,10 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from modalities.base import Batch, Objective, Randomness, Step
-from modalities.image import pictures
-from modalities.image.dense import Dense
-from modalities.image.encoder import ImageEncoder
-from modalities.image.views import contrastive
+from modalities.image.network.contract import ImageEncoder
+from modalities.image.network.views import contrastive
+from modalities.image.pretext import sheets
+from modalities.image.pretext.dense import Dense
 
 
 class Inpainting(Objective):
@@ -74,7 +74,7 @@ class Inpainting(Objective):
 
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
         image, hole = self.views(batch, rng).values()
-        pictures.holes(folder, image, hole, self.paint(image, hole))
+        sheets.holes(folder, image, hole, self.paint(image, hole))
 
 
 def span(size: int, part: float, place: Tensor) -> Tensor:

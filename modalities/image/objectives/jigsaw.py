@@ -12,11 +12,11 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import Tensor
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
-from modalities.common.heads import mlp
-from modalities.image import pictures
-from modalities.image.permutations import distant, least_distance
-from modalities.image.tiles import coloured, cut, normalised, resize
-from modalities.image.views import contrastive
+from modalities.common.network.heads import mlp
+from modalities.image.network.views import contrastive
+from modalities.image.pretext import sheets
+from modalities.image.pretext.permutations import distant, least_distance
+from modalities.image.pretext.tiles import coloured, cut, normalised, resize
 
 GRID = 3  # tiles across and down
 
@@ -97,4 +97,4 @@ class Jigsaw(Objective):
         tiles = self.tiles(self.augmentation(batch["items"], rng), rng)
         target = rng.integers(len(self.orders))
         guess = self.scores(self.shuffled(normalised(tiles), target)).argmax(1)
-        pictures.puzzles(folder, tiles, self.orders[target], self.orders[guess])
+        sheets.puzzles(folder, tiles, self.orders[target], self.orders[guess])

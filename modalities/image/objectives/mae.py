@@ -11,12 +11,12 @@ from annotated_types import Gt, Le, Lt, MultipleOf
 from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Randomness, Step
-from modalities.common.augmentation import LEVEL
-from modalities.common.masking import divide, pick
-from modalities.common.transformer import positions, start, transformer
-from modalities.image import pictures
-from modalities.image.encoder import PatchEncoder
-from modalities.image.views import contrastive
+from modalities.common.network.masking import divide, pick
+from modalities.common.network.transformer import positions, start, transformer
+from modalities.image.network.augmentation import LEVEL
+from modalities.image.network.contract import PatchEncoder
+from modalities.image.network.views import contrastive
+from modalities.image.pretext import sheets
 
 
 class MAE(Objective):
@@ -70,7 +70,7 @@ class MAE(Objective):
         true = pick(self.encoder.patches(views["image"]), views["masked"])
         spread = (true.var(2, keepdim=True) + LEVEL**2).sqrt()
         painted = self.paint(**views).float() * spread + true.mean(2, keepdim=True)
-        pictures.patches(folder, views["image"], views["masked"], painted)
+        sheets.patches(folder, views["image"], views["masked"], painted)
 
 
 def normalised(patches: Tensor) -> Tensor:

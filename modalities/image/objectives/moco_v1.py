@@ -10,10 +10,10 @@ from annotated_types import Ge, Gt, Le, Lt
 from torch import nn
 
 from modalities.base import Batch, Encoder, Randomness
-from modalities.common.instance import InstanceObjective
-from modalities.common.negatives import Queue
-from modalities.image import pictures
-from modalities.image.views import discriminative
+from modalities.common.pretraining.instance import InstanceObjective
+from modalities.common.pretraining.negatives import Queue
+from modalities.image.network.views import discriminative
+from modalities.image.pretext import sheets
 
 
 class MoCoV1(InstanceObjective):
@@ -43,4 +43,4 @@ class MoCoV1(InstanceObjective):
         super().__init__(encoder, head, source, augmentation, temperature=temperature)
 
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
-        pictures.pairs(folder, *self.alike(batch, rng), others="hardest negatives")
+        sheets.pairs(folder, *self.alike(batch, rng), others="hardest negatives")

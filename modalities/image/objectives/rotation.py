@@ -12,8 +12,8 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step
-from modalities.image import pictures
-from modalities.image.views import contrastive
+from modalities.image.network.views import contrastive
+from modalities.image.pretext import sheets
 
 
 class Rotation(Objective):
@@ -55,7 +55,7 @@ class Rotation(Objective):
 
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
         image = self.views(batch, rng)["image"]
-        pictures.rotations(folder, image, self.scores(image).softmax(1))
+        sheets.rotations(folder, image, self.scores(image).softmax(1))
 
 
 def turn(x: Tensor, quarters: int) -> Tensor:

@@ -11,11 +11,11 @@ from annotated_types import Ge, Gt, Le
 from torch import Tensor
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step
-from modalities.common.augmentation import planes
-from modalities.common.contrast import nt_xent, unit
-from modalities.common.heads import mlp
-from modalities.image import pictures
-from modalities.image.views import contrastive
+from modalities.common.network.heads import mlp
+from modalities.common.pretraining.contrast import nt_xent, unit
+from modalities.image.network.augmentation import planes
+from modalities.image.network.views import contrastive
+from modalities.image.pretext import sheets
 
 
 class SimCLR(Objective):
@@ -59,4 +59,4 @@ class SimCLR(Objective):
         return first, second, one @ two.T
 
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
-        pictures.pairs(folder, *self.alike(batch, rng), others="hardest negatives")
+        sheets.pairs(folder, *self.alike(batch, rng), others="hardest negatives")

@@ -1,4 +1,4 @@
-"""Classifying pictures with few labels: see modalities/common/classification.py for the rules."""
+"""Classifying pictures with few labels; rules: common/measuring/classification.py."""
 
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
@@ -6,12 +6,12 @@ from typing import Annotated, Any, Literal
 from annotated_types import Ge, Gt, Le, MinLen
 
 from modalities.base import Encoder
-from modalities.common.classifier import ClassificationTask
-from modalities.common.frozen import Setting
-from modalities.common.knn import NearestItem
-from modalities.common.linear import LinearProbe
-from modalities.common.problem import Method
-from modalities.image.raw import histogram
+from modalities.common.measuring.classifier import ClassificationTask
+from modalities.common.measuring.frozen import Setting
+from modalities.common.measuring.knn import NearestItem
+from modalities.common.measuring.linear import LinearProbe
+from modalities.common.measuring.problem import Method
+from modalities.image.measuring.raw import histogram
 
 
 class Classification(ClassificationTask):
@@ -58,12 +58,12 @@ class Classification(ClassificationTask):
         super().__init__(locals())
 
     def build(self, name: str, **options: Any) -> Encoder:
-        from modalities.image.encoder import build
+        from modalities.image.network.factory import build
 
         return build(name, **options)
 
     def setting(self, precision: str, device: str) -> Setting:
-        from modalities.image.views import augment, prepare
+        from modalities.image.network.views import augment, prepare
 
         return Setting(prepare, augment, precision, device)
 

@@ -1,7 +1,7 @@
 """Finding and naming objects with few labelled pictures: COCO's AP of boxes.
 
 The head is torchvision's FCOS (Tian et al. 2019, arXiv:1904.01355) on a feature pyramid, with
-anchors sized to the picture. How it is measured: modalities/image/places/protocol.py.
+anchors sized to the picture. How it is measured: modalities/image/measuring/protocol.py.
 
 Shapes: B pictures, S their side, n objects of one.
 """
@@ -22,16 +22,17 @@ from torchvision.models.detection.fcos import (
 )
 from torchvision.models.detection.image_list import ImageList
 
-from modalities.base import EncoderFactory, Labelled, Randomness, Row, Skipped, Task, Tell
-from modalities.common.frozen import Setting
-from modalities.common.problem import Pick, Problem
-from modalities.image.encoder import ImageEncoder
-from modalities.image.places.annotations import Annotations, Objects
-from modalities.image.places.coco_metrics import Found, boxes
-from modalities.image.places.contract import Head, Places, chunks
-from modalities.image.places.measured import Budgets, Measured, Options, measured
-from modalities.image.places.pyramid import Pyramid
-from modalities.image.places.windows import whole, zoomed
+from modalities.base import Labelled, Randomness, Tell
+from modalities.common.measuring.frozen import Setting
+from modalities.common.measuring.problem import Pick, Problem
+from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
+from modalities.image.measuring.annotations import Annotations, Objects
+from modalities.image.measuring.coco_metrics import Found, boxes
+from modalities.image.measuring.contract import Head, Places, chunks
+from modalities.image.measuring.measured import Budgets, Measured, Options, measured
+from modalities.image.measuring.pyramid import Pyramid
+from modalities.image.measuring.windows import whole, zoomed
+from modalities.image.network.contract import ImageEncoder
 
 REACH = 8  # anchors of its size an FCOS level looks away, each way
 SURE = 0.02  # the least score of a box that counts
@@ -178,7 +179,7 @@ class Detection(Task):
     """AP, AP50 and AP75 of boxes at every budget, with a frozen and a fine-tuned encoder.
 
     `width`: of the pyramid; `crop`: least share of the area that training pictures keep;
-    `detections`: boxes a picture at most; the other options: modalities/image/places/protocol.py.
+    `detections`: boxes a picture at most; the other options: image/measuring/protocol.py.
     """
 
     def __init__(  # noqa: PLR0913
@@ -220,7 +221,7 @@ class Detection(Task):
         yield from measured(self.result, Budgets(start, encoder, seed, precision), splits, tell)
 
     def show(self, folder: Any) -> None:
-        from modalities.image.places.shown import show_boxes
+        from modalities.image.measuring.figures import show_boxes
 
         if self.result is not None:
             show_boxes(self.result, folder / "detections.png")

@@ -1,28 +1,19 @@
-"""Few-shot learning with a pretext task beside it: see modalities/common/few_shot.py."""
+"""Few-shot learning with a pretext task beside it: see modalities/common/learners/few_shot.py."""
 
 import inspect
 from collections.abc import Iterator, Mapping
-from importlib import import_module
 from typing import Annotated, Any, Literal
 
 import torch
 from annotated_types import Ge, Gt, Le, MinLen
 
-from modalities.base import (
-    Encoder,
-    EncoderFactory,
-    Labelled,
-    Objective,
-    Row,
-    Skipped,
-    Task,
-    Tell,
-    UserError,
-)
-from modalities.common.auxiliary import Schedule
-from modalities.common.few_shot import Episodes, Features, Study
-from modalities.common.frozen import Setting
-from modalities.image.raw import alike, histogram, pixels
+from modalities import named
+from modalities.base import Encoder, Labelled, Objective, Tell, UserError
+from modalities.common.learners.auxiliary import Schedule
+from modalities.common.learners.few_shot import Episodes, Features, Study
+from modalities.common.measuring.frozen import Setting
+from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
+from modalities.image.measuring.raw import alike, histogram, pixels
 
 RAW: dict[str, Features] = {  # controls without an encoder
     "majority": lambda _, __, pick: alike(pick),
@@ -85,7 +76,7 @@ class FewShot(Task):
         self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
         tell: Tell, *, seed: int = 0, precision: str = "fp32",
     ) -> Iterator[Row | Skipped]:  # fmt: skip
-        from modalities.image.views import augment, prepare
+        from modalities.image.network.views import augment, prepare
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         setting = Setting(prepare, augment, precision, device)
@@ -97,21 +88,19 @@ class FewShot(Task):
         return study.rows(features, weights, splits, name, tell)
 
     def _fresh(self) -> Encoder:
-        from modalities.image.encoder import build
+        from modalities.image.network.factory import build
 
         return build(self.encoder, **self.encoder_options)
 
     def _auxiliary(self, encoder: Encoder) -> Objective:
         """The pretext task on an encoder, with a head of its own."""
-        module = import_module(f"modalities.image.objectives.{self.pretext}")
-        kinds = [k for k in vars(module).values() if isinstance(k, type)
-                 and issubclass(k, Objective) and k.__module__ == module.__name__]  # fmt: skip
-        known = [p.name for p in inspect.signature(kinds[0]).parameters.values()
+        kind = named.method("image", "objectives", self.pretext, Objective)
+        known = [p.name for p in inspect.signature(kind).parameters.values()
                  if p.kind is p.KEYWORD_ONLY]  # fmt: skip
         for key in self.options:
             if key not in known:
                 raise UserError(
                     f"few_shot: {self.pretext} has no option {key!r}; it has {', '.join(known)}"
                 )
-        made: Objective = kinds[0](encoder, **self.options)
+        made: Objective = kind(encoder, **self.options)
         return made

@@ -17,16 +17,17 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, MinLen
 from torch import Tensor, nn
 
-from modalities.base import EncoderFactory, Labelled, Randomness, Row, Skipped, Task, Tell
-from modalities.common.frozen import Setting
-from modalities.common.problem import Pick, Problem
-from modalities.image.encoder import ImageEncoder
-from modalities.image.places.annotations import Annotations, Objects, mirror
-from modalities.image.places.coco_metrics import SIGMAS, Found, keypoints
-from modalities.image.places.contract import Head, Places, chunks
-from modalities.image.places.measured import Budgets, Measured, Options, measured
-from modalities.image.places.pyramid import Pyramid, added, resized
-from modalities.image.places.windows import around
+from modalities.base import Labelled, Randomness, Tell
+from modalities.common.measuring.frozen import Setting
+from modalities.common.measuring.problem import Pick, Problem
+from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
+from modalities.image.measuring.annotations import Annotations, Objects, mirror
+from modalities.image.measuring.coco_metrics import SIGMAS, Found, keypoints
+from modalities.image.measuring.contract import Head, Places, chunks
+from modalities.image.measuring.measured import Budgets, Measured, Options, measured
+from modalities.image.measuring.pyramid import Pyramid, added, resized
+from modalities.image.measuring.windows import around
+from modalities.image.network.contract import ImageEncoder
 
 AROUND = 2  # pixels of the heatmap, each way, that its maximum is refined by
 
@@ -187,7 +188,7 @@ class Keypoints(Task):
     `sigmas`: per keypoint by name, how far apart people put it, as a share of the object's size
     (COCO's person has its own by default, others `sigma`); `swaps`: which keypoints change places
     in a flip, beside those whose names differ by left and right; `margin`: of the cut around a box;
-    `spread`: of the heatmap's target, in pixels; the others: modalities/image/places/protocol.py.
+    `spread`: of the heatmap's target, in pixels; the others: image/measuring/protocol.py.
     """
 
     def __init__(  # noqa: PLR0913
@@ -232,7 +233,7 @@ class Keypoints(Task):
         yield from measured(self.result, Budgets(start, encoder, seed, precision), splits, tell)
 
     def show(self, folder: Any) -> None:
-        from modalities.image.places.shown import show_keypoints
+        from modalities.image.measuring.figures import show_keypoints
 
         if self.result is not None:
             show_keypoints(self.result, folder / "keypoints.png")

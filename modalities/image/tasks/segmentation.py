@@ -2,7 +2,7 @@
 
 The head is fully convolutional (Long et al. 2015, arXiv:1411.4038): all levels of a pyramid are
 added at the finest one's resolution, then a convolution, dropout and a classifier, interpolated to
-the picture. How it is measured: modalities/image/places/protocol.py.
+the picture. How it is measured: modalities/image/measuring/protocol.py.
 
 Shapes: B pictures, S their side, C classes with the background, P width of the pyramid.
 """
@@ -16,16 +16,17 @@ import torch.nn.functional as F
 from annotated_types import Ge, Gt, Le, MinLen
 from torch import Tensor, nn
 
-from modalities.base import EncoderFactory, Labelled, Randomness, Row, Skipped, Task, Tell
-from modalities.common.frozen import Setting
-from modalities.common.problem import Pick, Problem
-from modalities.image.encoder import ImageEncoder
-from modalities.image.places.annotations import IGNORE, Annotations
-from modalities.image.places.contract import Head, Places, chunks
-from modalities.image.places.measured import Budgets, Measured, Options, measured
-from modalities.image.places.miou import mean_iou
-from modalities.image.places.pyramid import Pyramid, added, resized
-from modalities.image.places.windows import whole, zoomed
+from modalities.base import Labelled, Randomness, Tell
+from modalities.common.measuring.frozen import Setting
+from modalities.common.measuring.problem import Pick, Problem
+from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
+from modalities.image.measuring.annotations import IGNORE, Annotations
+from modalities.image.measuring.contract import Head, Places, chunks
+from modalities.image.measuring.measured import Budgets, Measured, Options, measured
+from modalities.image.measuring.miou import mean_iou
+from modalities.image.measuring.pyramid import Pyramid, added, resized
+from modalities.image.measuring.windows import whole, zoomed
+from modalities.image.network.contract import ImageEncoder
 
 
 class Segmenter(Head):
@@ -100,7 +101,7 @@ class Segmentation(Task):
     """Mean IoU at every budget, with a frozen and a fine-tuned encoder.
 
     `width`: of the pyramid; `crop`: least share of the area that training pictures keep; the other
-    options: modalities/image/places/protocol.py.
+    options: modalities/image/measuring/protocol.py.
     """
 
     def __init__(  # noqa: PLR0913
@@ -142,7 +143,7 @@ class Segmentation(Task):
         yield from measured(self.result, Budgets(start, encoder, seed, precision), splits, tell)
 
     def show(self, folder: Any) -> None:
-        from modalities.image.places.shown import show_masks
+        from modalities.image.measuring.figures import show_masks
 
         if self.result is not None:
             show_masks(self.result, folder / "masks.png")

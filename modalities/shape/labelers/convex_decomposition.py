@@ -13,11 +13,12 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 
 from modalities.labels import Array, Found, Labeler, Labels
-from modalities.shape import gallery, hulls
-from modalities.shape.isolation import Answer, Limits, decompose
-from modalities.shape.meshes import Mesh, load, sane
-from modalities.shape.readers import frame
-from modalities.shape.suffixes import CLOUDS, MESHES
+from modalities.shape.drawing.pictures import numbered
+from modalities.shape.labelling import gallery, hulls
+from modalities.shape.labelling.isolation import Answer, Limits, decompose
+from modalities.shape.reading.meshes import Mesh, load, sane
+from modalities.shape.reading.readers import frame
+from modalities.shape.reading.suffixes import CLOUDS, MESHES
 
 TOOLS = ("vhacd", "coacd", "coacd, thickened", "vhacd, after coacd", "clusters")
 TRUST = (1.0, 1.0, 0.9, 1.0, 0.3)  # confidence of a point that lies on its piece
@@ -77,7 +78,7 @@ class ConvexDecomposition(Labeler):
         else:
             which = clustered(points, normals, self.clusters)
             confidence = np.full(len(points), TRUST[tool])
-        rows = np.stack([hulls.numbered(which), confidence], 1)
+        rows = np.stack([numbered(which), confidence], 1)
         return np.concatenate([rows, [[tool, seconds]]]).astype(np.float32)
 
     def beside(self, path: Path) -> Path | None:

@@ -11,8 +11,8 @@ import numpy as np
 from annotated_types import Ge
 
 from modalities.labels import Array, Found, Labeler, Labels
-from modalities.shape import gallery
-from modalities.shape.hulls import numbered
+from modalities.shape.drawing.pictures import numbered
+from modalities.shape.labelling import gallery
 
 
 class KmeansCoordinates(Labeler):

@@ -14,7 +14,7 @@ import numpy as np
 from annotated_types import Ge
 
 from modalities.labels import Array, Found, Labeler, Labels
-from modalities.shape import gallery
+from modalities.shape.labelling import gallery
 
 
 class Random(Labeler):

@@ -14,10 +14,10 @@ from torch import Tensor
 from torch.nn import functional as F
 
 from modalities.base import Batch, Objective, Randomness, Step
-from modalities.common.contrast import nt_xent, unit
-from modalities.common.heads import mlp
-from modalities.shape.encoder import ShapeEncoder
-from modalities.shape.views import Change, some, taken
+from modalities.common.network.heads import mlp
+from modalities.common.pretraining.contrast import nt_xent, unit
+from modalities.shape.network.encoder import ShapeEncoder
+from modalities.shape.network.views import Change, some, taken
 
 
 class Contrastive(Objective):

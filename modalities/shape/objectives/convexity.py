@@ -13,10 +13,10 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modalities.base import Batch, Objective, Randomness, Step
-from modalities.common.contrast import unit
-from modalities.shape.encoder import ShapeEncoder
-from modalities.shape.shown import show
-from modalities.shape.views import Change, prepare, some, taken
+from modalities.common.pretraining.contrast import unit
+from modalities.shape.drawing.pieces import show
+from modalities.shape.network.encoder import ShapeEncoder
+from modalities.shape.network.views import Change, prepare, some, taken
 
 
 class Convexity(Objective):

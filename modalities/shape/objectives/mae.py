@@ -10,11 +10,11 @@ from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Randomness, Step
-from modalities.common.masking import divide, pick
-from modalities.common.transformer import start, transformer
-from modalities.shape.encoder import GroupEncoder
-from modalities.shape.neighbours import distances
-from modalities.shape.views import Change, some, taken
+from modalities.common.network.masking import divide, pick
+from modalities.common.network.transformer import start, transformer
+from modalities.shape.network.encoder import GroupEncoder
+from modalities.shape.network.neighbours import distances
+from modalities.shape.network.views import Change, some, taken
 
 
 class MAE(Objective):

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from modalities.base import Batch, Objective, Randomness, Step
-from modalities.shape.encoder import ShapeEncoder
-from modalities.shape.views import Change, some, taken
+from modalities.shape.network.encoder import ShapeEncoder
+from modalities.shape.network.views import Change, some, taken
 
 
 class Rotation(Objective):

@@ -1,13 +1,13 @@
-"""Classifying shapes with few labels: see modalities/common/classification.py for the rules."""
+"""Classifying shapes with few labels; rules: common/measuring/classification.py."""
 
 from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le, MinLen
 
 from modalities.base import Encoder
-from modalities.common.classifier import ClassificationTask
-from modalities.common.frozen import Setting
-from modalities.shape.views import Change, prepare
+from modalities.common.measuring.classifier import ClassificationTask
+from modalities.common.measuring.frozen import Setting
+from modalities.shape.network.views import Change, prepare
 
 
 class Classification(ClassificationTask):
@@ -52,7 +52,7 @@ class Classification(ClassificationTask):
         self.change = Change(scale=0.2, shift=0.1, turn=turn)
 
     def build(self, name: str, **options: Any) -> Encoder:
-        from modalities.shape.encoder import build
+        from modalities.shape.network.encoder import build
 
         return build(name, **options)
 

@@ -1,6 +1,6 @@
 """Few-shot part segmentation: from a few shapes of each category whose points know their part.
 
-Budgets are shapes per category, drawn as in modalities/common/problem.py. The learning rate is
+Budgets are shapes per category, drawn as in common/measuring/problem.py. The learning rate is
 chosen on validation at the first draw of a budget, the number of steps in every draw; test shapes
 are predicted once. Two rows each: the instance and the category mean of the mIoU (see miou.py).
 """
@@ -14,16 +14,17 @@ import numpy as np
 import torch
 from annotated_types import Ge, Gt, MinLen
 
-from modalities.base import EncoderFactory, Labelled, Row, Skipped, Task, Tell, UserError
-from modalities.common.classification import Meter, obstacle
-from modalities.common.finetune import Recipe
-from modalities.common.problem import Pick, Problem, problem
-from modalities.shape.joint import Joint
-from modalities.shape.miou import Catalogue
-from modalities.shape.part_runs import Runs
-from modalities.shape.predicted import Example, show_parts
-from modalities.shape.segmentation import Setting
-from modalities.shape.views import Change
+from modalities.base import Labelled, Tell, UserError
+from modalities.common.measuring.classification import Meter, obstacle
+from modalities.common.measuring.finetune import Recipe
+from modalities.common.measuring.problem import Pick, Problem, problem
+from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
+from modalities.shape.measuring.joint import Joint
+from modalities.shape.measuring.miou import Catalogue
+from modalities.shape.measuring.part_runs import Runs
+from modalities.shape.measuring.predicted import Example, show_parts
+from modalities.shape.measuring.segmentation import Setting
+from modalities.shape.network.views import Change
 
 
 class Parts(Task):
@@ -134,7 +135,7 @@ class Parts(Task):
         return [[code] for code in every] if self.per_category else [every]
 
     def _fresh(self) -> Any:
-        from modalities.shape.encoder import build
+        from modalities.shape.network.encoder import build
 
         return build(self.encoder, **self.encoder_options)
 

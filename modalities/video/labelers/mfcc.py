@@ -9,11 +9,11 @@ from typing import Annotated
 
 from annotated_types import Ge, Le
 
-from modalities.audio import mfcc
-from modalities.audio.gallery import grouped
+from modalities.audio.labelling.gallery import grouped
+from modalities.audio.sound import mfcc
 from modalities.labels import Array, Found, Labeler, Labels
 from modalities.video.clips import Sounds, sound_of
-from modalities.video.readers import thumbnails
+from modalities.video.reading.readers import thumbnails
 
 # Part of the key of cached labels: the key knows the code of clips by itself, not of sounds.
 LIBRARY = sha256(Path(mfcc.__file__).read_bytes()).hexdigest()

@@ -12,10 +12,10 @@ from torch import nn
 from torch.nn import functional as F
 
 from modalities.base import Batch, Objective, Randomness, Step, UserError
-from modalities.image.encoder import ImageEncoder
-from modalities.image.views import contrastive
-from modalities.video.units import top_frames
-from modalities.video.views import any_frame
+from modalities.image.network.contract import ImageEncoder
+from modalities.image.network.views import contrastive
+from modalities.video.drawing.units import top_frames
+from modalities.video.network.views import any_frame
 
 
 class AmbientSound(Objective):

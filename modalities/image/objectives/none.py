@@ -1,0 +1,1 @@
+"""No objective: what dvc.yaml names where no task trains one beside (`auxiliary: none`)."""

@@ -1,0 +1,208 @@
+"""Cutting shapes into their parts after training on a few that are cut already.
+
+A shape's category is told, as ShapeNetPart's protocol has it: only its own parts compete.
+
+Shapes: n shapes, B batch, P points, Q of them trained on, D feature width, G classes (all parts of
+all categories), C categories.
+"""
+
+import math
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from modalities.base import Randomness
+from modalities.common.measuring.finetune import Recipe, batches
+from modalities.common.measuring.problem import Pick, seed_of
+from modalities.common.steps.optim import AdamW
+from modalities.shape.measuring.joint import Beside, Joint
+from modalities.shape.measuring.miou import Catalogue, means, shape_iou
+from modalities.shape.measuring.predicted import Example
+from modalities.shape.network.encoder import Mix, ShapeEncoder
+from modalities.shape.network.views import Change, prepare, some, taken
+
+EVAL_BATCH = 16
+
+
+class Segmenter(nn.Module):
+    """An encoder and a small head for each point; (B, P, 6), (B,) -> (B, P, G) float32."""
+
+    def __init__(self, encoder: ShapeEncoder, catalogue: Catalogue, *, frozen: bool) -> None:
+        super().__init__()
+        self.encoder, self.frozen = encoder, frozen
+        self.head = nn.Sequential(Mix(encoder.dim + 6, 128), nn.Linear(128, catalogue.size))
+        self.register_buffer("allowed", torch.from_numpy(catalogue.allowed()))
+        self.allowed: Tensor  # (C, G)
+
+    def train(self, mode: bool = True) -> "Segmenter":
+        super().train(mode)
+        if self.frozen:
+            self.encoder.eval()
+        return self
+
+    def learnable(self) -> list[nn.Parameter]:
+        return list((self.head if self.frozen else self).parameters())
+
+    def forward(self, cloud: Tensor, category: Tensor) -> Tensor:
+        with torch.no_grad() if self.frozen else nullcontext():
+            feature = self.encoder.points(cloud)
+        logits = self.head(torch.cat([feature, cloud.to(feature.dtype)], -1)).float()
+        found: Tensor = logits.masked_fill(~self.allowed[category][:, None], -math.inf)
+        return found
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What is the same for every training."""
+
+    recipe: Recipe
+    catalogue: Catalogue
+    points: int  # Q
+    change: Change
+    precision: str
+    device: str
+    joint: Joint | None = None
+
+    def autocast(self) -> AbstractContextManager[Any]:
+        if self.precision != "bf16":
+            return nullcontext()
+        return torch.autocast(self.device, dtype=torch.bfloat16)
+
+    def batch(self, pick: Pick, at: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+        """Items (B, P, 7), categories (B,), classes (B, P) of the picked ones at these places."""
+        items = np.stack([np.asarray(pick.items[row]) for row in pick.at[at]])
+        codes = pick.labels[at]
+        classes = np.stack([
+            self.catalogue.classes(item[:, 6].astype(np.int64), code)
+            for item, code in zip(items, codes, strict=True)
+        ])  # fmt: skip
+        found = (torch.from_numpy(each) for each in (items, codes, classes))
+        one, two, three = (each.to(self.device) for each in found)
+        return one, two, three
+
+
+@dataclass(frozen=True)
+class Trial:
+    """The best checkpoint of one training; scores are category means of the mIoU on validation."""
+
+    weights: dict[str, Tensor]
+    score: float | None
+    step: int
+
+    def above(self, other: "Trial") -> bool:
+        if self.score is None or other.score is None:
+            return self.step > other.step  # without validation: train to the end
+        return self.score > other.score
+
+
+def fit(
+    model: Segmenter, train: Pick, val: Pick, setting: Setting, rate: float, seed: int
+) -> Trial:
+    """Train in place; the checkpoint that validation prefers."""
+    recipe = setting.recipe
+    steps, size = recipe.steps(len(train)), recipe.batch(len(train))
+    beside = setting.joint.start(model.encoder, seed) if setting.joint else None
+    learnable = [*model.learnable(), *(beside.own if beside else ())]
+    optimizer = AdamW(learnable, rate, recipe.weight_decay)
+    generator = torch.Generator().manual_seed(seed_of(seed, "augmentation"))
+    rng = Randomness(generator, total=size, device=setting.device)
+    looks = {math.ceil(steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
+    best, missed = Trial({}, -1.0 if len(val) else None, -1), 0
+    for step, at in enumerate(batches(len(train), size, steps, seed_of(seed, "order"))):
+        optimizer.lr = rate * recipe.rate(step, steps)
+        _step(model, optimizer, setting, train, (at, rng), beside)
+        if step + 1 in looks:
+            score = category_mean(model, val, setting) if len(val) else None
+            weights = {name: value.clone() for name, value in model.state_dict().items()}
+            trial = Trial(weights, score, step + 1)
+            missed = 0 if trial.above(best) else missed + 1
+            best = best if missed else trial
+            if missed >= recipe.patience:
+                break
+    return best
+
+
+def _step(
+    model: Segmenter, optimizer: AdamW, setting: Setting, train: Pick,
+    what: tuple[np.ndarray, Randomness], beside: Beside | None,
+) -> None:  # fmt: skip
+    at, rng = what
+    items, category, classes = setting.batch(train, at)
+    which = some(rng, items.shape[1], setting.points)
+    cloud = setting.change(taken(items, which), rng)
+    model.train()
+    with setting.autocast():
+        logits = model(cloud, category)
+    loss = F.cross_entropy(
+        logits.flatten(0, 1), classes.gather(1, which).flatten(), ignore_index=-1
+    )
+    optimizer.zero_grad()
+    loss.backward()  # type: ignore[no-untyped-call]
+    if beside:
+        beside.backward(setting.autocast)
+    nn.utils.clip_grad_norm_(optimizer.params, 1.0)
+    optimizer.step()
+
+
+def predict(model: Segmenter, pick: Pick, setting: Setting) -> Iterator[tuple[int, np.ndarray]]:
+    """For each place in the pick: the class of every point, (P,) int64.
+
+    Points are seen in shares of about as many as were trained on: neighbourhoods are as dense then.
+    """
+    model.eval()
+    for start in range(0, len(pick), EVAL_BATCH):
+        at = np.arange(start, min(start + EVAL_BATCH, len(pick)))
+        items, category, _ = setting.batch(pick, at)
+        found = np.zeros(items.shape[:2], np.int64)
+        shares = max(1, round(items.shape[1] / setting.points))
+        with torch.inference_mode(), setting.autocast():
+            for share in range(shares):
+                seen = model(prepare(items[:, share::shares]), category)
+                found[:, share::shares] = seen.argmax(-1).cpu().numpy()
+        yield from zip(at.tolist(), found, strict=True)
+
+
+def scores(model: Segmenter, pick: Pick, setting: Setting) -> np.ndarray:
+    """The mIoU of every shape of the pick, (m,)."""
+    return scored(predict(model, pick, setting), pick, setting.catalogue)
+
+
+def scored(seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalogue) -> np.ndarray:
+    """The mIoU of every shape of the pick, (m,), from what `predict` saw."""
+    found = np.zeros(len(pick))
+    for place, classes in seen:
+        _, true, own = _truth(place, pick, catalogue)
+        found[place] = shape_iou(classes, true, own)
+    return found
+
+
+def examples(
+    seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalogue, each: int
+) -> list[Example]:
+    """The first shapes of each category in the pick, by category, with what `predict` saw."""
+    first = [np.flatnonzero(pick.labels == code)[:each] for code in np.unique(pick.labels)]
+    classes, found = dict(seen), []
+    for place in (int(at) for places in first for at in places):
+        item, true, own = _truth(place, pick, catalogue)
+        known = np.where(true >= 0, true - own[0], -1)
+        found.append(Example(item, known, classes[place] - own[0]))
+    return found
+
+
+def _truth(place: int, pick: Pick, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray, range]:
+    """The item (P, 7) at a place of the pick, its classes (P,), and those of its category."""
+    category = int(pick.labels[place])
+    item = np.asarray(pick.items[pick.at[place]])
+    start = catalogue.start(category)
+    own = range(start, start + len(catalogue.parts[category]))
+    return item, catalogue.classes(item[:, 6].astype(np.int64), category), own
+
+
+def category_mean(model: Segmenter, pick: Pick, setting: Setting) -> float:
+    return means(scores(model, pick, setting), pick.labels)[1]

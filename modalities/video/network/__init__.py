@@ -1,0 +1,6 @@
+"""Clips to features: see `modalities.base.Network`."""
+
+from modalities.image.network.factory import build as build_encoder
+from modalities.video.network.views import augment, prepare
+
+__all__ = ["augment", "build_encoder", "prepare"]

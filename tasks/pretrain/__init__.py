@@ -1,0 +1,206 @@
+"""The stage `pretrain`: an objective's name and data without labels in, an encoder out."""
+
+import hashlib
+import json
+import os
+from contextlib import chdir
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Any
+
+from modalities import named
+from modalities.items import UserError
+from tasks import sources
+from tasks.channel import Channel
+from tasks.data import dataset, free_labels
+from tasks.pretrain.processes import launch
+from tasks.settings import options
+from tasks.settings.params import Params
+from tasks.stage import output, write_json
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from modalities.base import Encoder, Labelled, Objective
+    from modalities.common.training.loop import Plan, Row
+
+MODELS = Path("models")
+PROBE = 512  # items on which the encoder's health is watched
+
+
+def pretrain(params: Params, tell: Channel, *, run: str) -> None:
+    """Train the encoder of `run`; leaves models/RUN."""
+    from modalities.common.training.checkpoints import Checkpoints
+
+    _refuse(params, run)
+    with output(MODELS / run) as folder:
+        if params.machine.processes > 1:
+            launch(params.machine.processes, run, folder)
+        else:
+            work(params, tell, run, folder)
+    Checkpoints(f"pretrain-{run}", "").clear()
+    for picture in sorted((MODELS / run / "pictures").glob("*.png")):
+        tell.picture(f"pretext task {picture.stem}", picture)
+
+
+def _refuse(params: Params, run: str) -> None:
+    """What can be known to be impossible before torch is imported."""
+    modality = params.modality_of(run)
+    size = params.run(run).batch_size
+    found = sum(dataset.meta(Path("data") / modality)["counts"].get("train", {}).values())
+    if size > found:
+        raise UserError(
+            f"params.yaml: {modality}.runs.{run}.batch_size: {size} is above the number of "
+            f"training items in data/{modality}, {found}"
+        )
+
+
+def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
+    """Train in this process, one of one or of several, and write what is kept to `folder`."""
+    import torch
+
+    from modalities.common.steps.exact import exactly
+    from modalities.common.training.checkpoints import Checkpoints
+    from modalities.common.training.loop import train
+    from tasks.pretrain.pictures import draw
+
+    torch.set_num_threads(params.training.threads)
+    modality = params.modality_of(run)
+    data = dataset.pool(Path("data") / modality)
+    plan = plan_of(params, run)
+    probe = _probe(modality, data)
+    checkpoints = Checkpoints(f"pretrain-{run}", _fingerprint(params, run))
+    free = free_labels.columns(params.run(run), len(data.items))
+
+    def trained() -> "tuple[Objective, list[Row]]":
+        made = construct(params, run)
+        return made, train(
+            made, data.items, plan, tell, probe=probe, checkpoints=checkpoints,
+            workers=params.machine.workers, free=free,
+        )  # fmt: skip
+
+    objective, history = exactly(trained, tell.warn)
+    if int(os.environ.get("RANK", "0")) == 0:
+        draw(objective, {"items": data.items, **free}, plan.seed, folder, tell)
+        _write(folder, params, run, objective, (history, plan, len(data.items)))
+
+
+def construct(params: Params, run: str) -> "Objective":
+    """The objective of a run with its encoder, at its starting weights."""
+    import torch
+
+    from modalities.base import Objective
+
+    chosen, modality = params.run(run), params.modality_of(run)
+    torch.manual_seed(_seed(params, run))
+    encoder = named.network(modality).build_encoder(chosen.encoder, **chosen.encoder_options)
+    kind = named.method(modality, "objectives", chosen.objective, Objective)
+    if wrong := options.mismatch(modality, chosen.objective, chosen.encoder):
+        raise UserError(f"params.yaml: {modality}.runs.{run}.encoder: {wrong}")
+    made: Objective = kind(encoder, **chosen.options)
+    return made
+
+
+def plan_of(params: Params, run: str) -> "Plan":
+    from modalities.common.training.loop import Plan
+
+    chosen = params.run(run)
+    return Plan(
+        epochs=chosen.epochs, batch_size=chosen.batch_size, seed=_seed(params, run),
+        precision=params.training.precision, optimizer=chosen.optimizer,
+        learning_rate=chosen.learning_rate, weight_decay=chosen.weight_decay,
+        warmup=chosen.warmup, clip=chosen.clip,
+    )  # fmt: skip
+
+
+def _seed(params: Params, run: str) -> int:
+    seed = params.run(run).seed
+    return params.training.seed if seed is None else seed
+
+
+def _probe(modality: str, data: "Labelled") -> "Tensor":
+    """A fixed batch, ready for the encoder, spread evenly over the data."""
+    import numpy as np
+    import torch
+
+    rows = np.linspace(0, len(data.items) - 1, min(PROBE, len(data.items))).astype(int)
+    return named.network(modality).prepare(torch.from_numpy(data.items[np.unique(rows)]))
+
+
+def _fingerprint(params: Params, run: str) -> str:
+    """A checkpoint fits only the very same run: parameters, data, code."""
+    import torch
+
+    from modalities.common.training.checkpoints import fingerprint
+
+    modality, chosen = params.modality_of(run), params.run(run)
+    values = {
+        "code": sources.digest(sources.roots(params, "pretrain", run=run)),
+        "labels": free_labels.fingerprint(chosen),
+        "run": chosen.model_dump(),
+        "training": params.training.model_dump(),
+        "data": dataset.meta(Path("data") / modality)["fingerprint"],
+        "torch": torch.__version__,
+    }
+    return fingerprint(values)
+
+
+def _write(
+    folder: Path, params: Params, run: str, objective: "Objective",
+    found: "tuple[list[Row], Plan, int]",
+) -> None:  # fmt: skip
+    """What models/RUN holds; the same bytes for the same run."""
+    from safetensors.torch import save_file
+
+    from tasks.pretrain.pictures import about
+
+    (history, plan, items), encoder = found, objective.encoder
+    weights = encoder.state_dict()
+    path = folder / "encoder.safetensors"
+    save_file({key: weights[key].cpu().contiguous() for key in weights}, path)
+    last = {key: value for row in history for key, value in row.items() if key != "step"}
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    numbers = {
+        **last, "steps": plan.steps(items), "items": items, "epochs": plan.epochs,
+        "parameters": sum(p.numel() for p in encoder.parameters()),
+        "run": run, "objective": params.run(run).objective,
+    }  # fmt: skip
+    _curves(folder, history)
+    write_json(folder / "metrics.json", numbers)
+    write_json(
+        folder / "config.json",
+        _config(params, run, encoder) | {"about": about(objective), "sha256": digest},
+    )
+
+
+def _config(params: Params, run: str, encoder: "Encoder") -> dict[str, Any]:
+    """Everything that is needed to build the encoder again and to know where it comes from."""
+    chosen, modality = params.run(run), params.modality_of(run)
+    schema = options.schema(
+        options.ROOT / modality / "objectives" / f"{chosen.objective}.py", "Objective"
+    )
+    described = chosen.model_dump() | {
+        "options": schema.model_validate(chosen.options).model_dump(),
+        "modality": modality, "run": run, "seed": _seed(params, run), "dim": encoder.dim,
+        "precision": params.training.precision, **params.section(modality).measures,
+    }  # fmt: skip
+    plain: dict[str, Any] = json.loads(json.dumps(described))
+    return plain
+
+
+def _curves(folder: Path, history: "list[Row]") -> None:
+    """The curves as DVCLive writes them, for `dvc plots show`; from the history, so whole."""
+    from dvclive.live import Live
+
+    # DVCLive looks for a repository around the working folder, and fails in one without commits.
+    home = str(folder.resolve())
+    with (
+        TemporaryDirectory() as nowhere,
+        chdir(nowhere),
+        Live(home, dvcyaml=None, save_dvc_exp=False, report=None, monitor_system=False) as live,
+    ):
+        for row in history:
+            live.step = int(row["step"])
+            for name, value in row.items():
+                if name != "step":
+                    live.log_metric(name, value, timestamp=False)
