@@ -19,6 +19,8 @@ STAGES = {
     "report": ("draw the report", []),
 }
 
+ROOMS = {"checkpoint": "published", "control": "transfer"}  # where a stage lies under another name
+
 
 def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(prog="python -m tasks", description=__doc__)
@@ -71,7 +73,7 @@ def main() -> int:
     from tasks.provenance import recorded
     from tasks.stage import run_stage
 
-    module = import_module("tasks.transfer" if stage == "control" else f"tasks.{stage}")
+    module = import_module(f"tasks.{ROOMS.get(stage, stage)}")
 
     def body(tell: "Channel") -> None:
         with recorded(params, name):
