@@ -1,4 +1,4 @@
-"""What DVC keeps private is touched here and in `dvc_folders`; tests/test_dvc_private.py pins it.
+"""What DVC keeps private is touched here and in `folders`; test_dvc_private.py pins it.
 
 Eight things of DVC are replaced, and only for stages that run within `repository(root, call)`:
 
