@@ -11,7 +11,7 @@ import torch
 
 from benchmarks import pages
 
-PARTS = ("pictures", "objectives", "sound", "shapes", "gpu")  # modules here
+PARTS = ("pictures", "objectives", "sound", "shapes", "gpu")  # modules of benchmarks/speed
 
 
 def there() -> list[str]:
@@ -28,7 +28,7 @@ def main() -> None:
         if name not in PARTS:
             parser.error(f"no part {name!r}; there are {', '.join(PARTS)}")
     for name in told.parts or there():
-        made = import_module(f"benchmarks.{name}").page(quick=told.quick)
+        made = import_module(f"benchmarks.speed.{name}").page(quick=told.quick)
         print(made, flush=True)
         if told.quick:
             continue

@@ -188,7 +188,7 @@ def families(split: Any) -> Any:
     import numpy as np
 
     from modalities.base import Labelled
-    from tasks.playroom.toys import categories
+    from tasks.playroom.world.toys import categories
 
     known = {kind.name: kind.family for kind in categories()}
     names = sorted(set(known.values()))

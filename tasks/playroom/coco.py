@@ -13,8 +13,8 @@ from typing import Any, TextIO
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.playroom.render import Picture, Points
-from tasks.playroom.toys import Category
+from tasks.playroom.world.render import Picture, Points
+from tasks.playroom.world.toys import Category
 
 
 def compact(value: Any) -> str:

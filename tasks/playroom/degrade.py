@@ -8,7 +8,7 @@ import io
 import numpy as np
 from PIL import Image, ImageFilter
 
-from tasks.playroom.render import Bytes
+from tasks.playroom.world.render import Bytes
 from tasks.settings.playroom import PlayroomShift
 
 JPEG_QUALITY = (40, 25, 15, 10, 6)

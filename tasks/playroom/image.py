@@ -15,9 +15,9 @@ from modalities.items import UserError
 from tasks.channel import Channel
 from tasks.playroom.coco import CocoFile, annotations, compact
 from tasks.playroom.degrade import degrade
-from tasks.playroom.render import render
-from tasks.playroom.scene import draw_scene
-from tasks.playroom.toys import Category, categories
+from tasks.playroom.world.render import render
+from tasks.playroom.world.scene import draw_scene
+from tasks.playroom.world.toys import Category, categories
 from tasks.settings.params import Params
 from tasks.settings.playroom import PlayroomImage
 from tasks.stage import output, write_json

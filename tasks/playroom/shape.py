@@ -21,8 +21,8 @@ import numpy as np
 
 from tasks.channel import Channel
 from tasks.playroom.shape_solids import Body, union, vary, warp
-from tasks.playroom.toys import Category, categories
 from tasks.playroom.vase import VASE
+from tasks.playroom.world.toys import Category, categories
 from tasks.settings.params import Params
 from tasks.settings.playroom import PlayroomShape
 from tasks.stage import output, write_json

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.playroom.solids import Floats, Ints, Toy
+from tasks.playroom.world.solids import Floats, Ints, Toy
 
 SLANT = 0.35  # radians, of a part at variety 1
 EDGE = 0.3  # no edge is longer, in a toy's unit, so that bends are smooth

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tasks.playroom.solids import Toy
-from tasks.playroom.toys import Category
+from tasks.playroom.world.solids import Toy
+from tasks.playroom.world.toys import Category
 
 SIDES = 20  # of a lathe
 RINGS = 40

@@ -16,11 +16,11 @@ from typing import Any
 import numpy as np
 
 from tasks.channel import Channel
-from tasks.playroom.render import render
-from tasks.playroom.scene import Scene, draw_scene
-from tasks.playroom.solids import turned
 from tasks.playroom.sounds import KINDS, RATE, Floats, Kind, bark, engine, record, struck
-from tasks.playroom.toys import categories
+from tasks.playroom.world.render import render
+from tasks.playroom.world.scene import Scene, draw_scene
+from tasks.playroom.world.solids import turned
+from tasks.playroom.world.toys import categories
 from tasks.settings.params import Params
 from tasks.settings.playroom import PlayroomVideo
 from tasks.stage import output, write_json

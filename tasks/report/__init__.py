@@ -44,7 +44,7 @@ def report(params: Params, tell: Channel) -> None:
 
 def _tell(facts: "Facts", sentence: str, tell: Channel) -> None:
     """The same table and sentence for whoever watches the stage."""
-    from tasks.report import table
+    from tasks.report.page import table
 
     for group in table.groups(facts):
         shown = table.tables(group)

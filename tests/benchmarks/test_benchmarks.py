@@ -8,8 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from benchmarks import masking, objectives, pages, parts, shapes, sound
+from benchmarks import pages, parts
 from benchmarks.__main__ import PARTS, main, there
+from benchmarks.speed import masking, objectives, shapes, sound
 from tasks.settings.params import load
 
 
@@ -60,7 +61,7 @@ def test_parts_are_pages_and_others_are_refused(
 ) -> None:
     made = []
     for name in PARTS:
-        module = import_module(f"benchmarks.{name}")
+        module = import_module(f"benchmarks.speed.{name}")
         monkeypatch.setattr(
             module, "page", lambda name=name, **_: made.append(name) or f"## {name}\n"
         )

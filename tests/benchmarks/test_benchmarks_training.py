@@ -9,7 +9,8 @@ import pytest
 import torch
 from torch import nn
 
-from benchmarks import lightly_loops, step, steps, training
+from benchmarks.speed import training
+from benchmarks.speed.loops import lightly_loops, step, steps
 from modalities.common.network.convolution import Conv
 
 TINY = {"size": 32, "batch": 8, "threads": 1, "seconds": 0.2}

@@ -137,7 +137,7 @@ def test_the_playroom_is_counted_before_it_is_made(
 ) -> None:
     (tmp_path / "params.yaml").write_text(PARAMS.format(source="raw/playroom/image"))
     monkeypatch.chdir(tmp_path)
-    from tasks.playroom.toys import categories
+    from tasks.playroom.world.toys import categories
 
     assert selection.item_count(load(), "image") == 10 * len(categories())
 

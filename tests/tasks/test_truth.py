@@ -18,7 +18,7 @@ from flows.screen import launch
 from modalities.items import UserError
 from tasks import provenance
 from tasks.provenance import Now, digest, recorded
-from tasks.report import features
+from tasks.report.drawing import features
 from tasks.settings.params import Params, load
 from tasks.settings.playroom import Playroom
 from tasks.stage import read_json

@@ -23,9 +23,9 @@ from modalities.video.objectives.ambient_sound import AmbientSound
 from modalities.video.reading import find, read, thumbnails
 from tasks.ingest import ingest
 from tasks.label import label
-from tasks.playroom.toys import categories
 from tasks.playroom.video import VOICES, draw, plan
 from tasks.playroom.video import make as make_clips
+from tasks.playroom.world.toys import categories
 from tasks.settings.params import Params
 from tasks.settings.playroom import PlayroomVideo
 

@@ -7,10 +7,10 @@ import numpy as np
 import pytest
 
 from tasks.playroom.image import draw, plan
-from tasks.playroom.materials import LUMINANCE, colour
-from tasks.playroom.render import Picture, World, render
-from tasks.playroom.scene import Scene, draw_scene
-from tasks.playroom.toys import Category, categories
+from tasks.playroom.world.materials import LUMINANCE, colour
+from tasks.playroom.world.render import Picture, World, render
+from tasks.playroom.world.scene import Scene, draw_scene
+from tasks.playroom.world.toys import Category, categories
 
 ALL = (*categories(), *categories(novel=True))
 

@@ -6,7 +6,7 @@ import pytest
 import report_world as world
 
 from tasks.report import words
-from tasks.report.svg import spread, ticks
+from tasks.report.drawing.svg import spread, ticks
 from tasks.report.verdict import apart, choose, headline_budget, verdict
 
 

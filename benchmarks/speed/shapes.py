@@ -18,8 +18,8 @@ import trimesh
 from joblib import Parallel, delayed
 from scipy.spatial import cKDTree
 
-from benchmarks import steps
 from benchmarks.machine import machine
+from benchmarks.speed.loops import steps
 from modalities.common.training.loop import Plan
 from modalities.shape.labelers.convex_decomposition import ConvexDecomposition
 from modalities.shape.network.encoder import build

@@ -8,7 +8,7 @@ from typing import Any
 
 from modalities import named
 
-from tasks.report import charts, pictures
+from tasks.report.drawing import charts, pictures
 from tasks.report.facts import Data, Trained
 
 QUERIES, NEIGHBOURS = 6, 6

@@ -7,7 +7,7 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.report import words
-from tasks.report.svg import Canvas, Point, clip, spread, ticks
+from tasks.report.drawing.svg import Canvas, Point, clip, spread, ticks
 from tasks.report.verdict import budgets, choose
 
 Row = dict[str, Any]

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from tasks.playroom.solids import Floats
+from tasks.playroom.world.solids import Floats
 
 LUMINANCE = (0.2126, 0.7152, 0.0722)
 

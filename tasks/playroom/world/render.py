@@ -10,8 +10,8 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-from tasks.playroom.scene import Placed, Scene
-from tasks.playroom.solids import Floats, Ints
+from tasks.playroom.world.scene import Placed, Scene
+from tasks.playroom.world.solids import Floats, Ints
 
 Bytes: TypeAlias = NDArray[np.uint8]
 Points: TypeAlias = dict[str, tuple[float, float, int]]  # name: x, y in pixels, visibility

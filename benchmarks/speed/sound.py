@@ -13,9 +13,9 @@ from statistics import median
 import numpy as np
 import torch
 
-from benchmarks import steps
-from benchmarks.ingest import measure_modality
 from benchmarks.machine import machine
+from benchmarks.speed.ingest import measure_modality
+from benchmarks.speed.loops import steps
 from modalities.audio.labelling import texture
 from modalities.audio.network import build_encoder, prepare
 from modalities.audio.objectives.contrastive import Contrastive

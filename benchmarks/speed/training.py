@@ -1,6 +1,6 @@
 """Training speed: our loop against the bare step and against lightly; which settings pay.
 
-    python -m benchmarks.training
+    python -m benchmarks.speed.training
 
 Every number is a ratio of measurements made in turn, A B C A B C, so that a machine whose speed
 drifts does not decide; the median of the rounds is shown.
@@ -16,7 +16,7 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 3
 RUNS = 2  # side by side: one for each core
 SECONDS = 4.0  # of each measurement, after its first steps
@@ -25,7 +25,7 @@ BATCH = {("resnet18", 96): 128}
 
 
 def start(**setting: Any) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "benchmarks.step", json.dumps(setting)]
+    command = [sys.executable, "-m", "benchmarks.speed.loops.step", json.dumps(setting)]
     threads = str(setting.get("threads", 2))
     environment = {**os.environ, "OMP_NUM_THREADS": threads, "PYTHONPATH": str(ROOT)}
     environment["TORCHINDUCTOR_FORCE_DISABLE_CACHES"] = "1"  # compiling counts, each time

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tasks.playroom.solids import Toy
-from tasks.playroom.toys import category
+from tasks.playroom.world.solids import Toy
+from tasks.playroom.world.toys import category
 
 WHEELS = "front_left_wheel front_right_wheel rear_left_wheel rear_right_wheel"
 

@@ -8,9 +8,9 @@ from typing import Any
 
 import numpy as np
 
-from tasks.playroom.materials import ROOM, TOY, Material, material
-from tasks.playroom.solids import Floats, Ints, turned
-from tasks.playroom.toys import Category
+from tasks.playroom.world.materials import ROOM, TOY, Material, material
+from tasks.playroom.world.solids import Floats, Ints, turned
+from tasks.playroom.world.toys import Category
 
 SIDEWAYS = 22  # degrees between where a toy looks and where the camera is, at least
 MARGIN = 0.04  # of the picture's side, kept free around the toys

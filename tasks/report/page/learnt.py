@@ -4,7 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.channel import Channel
-from tasks.report import charts, drawn, features, words
+from tasks.report.drawing import charts, features
+from tasks.report import drawn, words
 from tasks.report.facts import Facts, Trained
 
 SECONDS = 8.0  # for the features of all runs together

@@ -1,7 +1,7 @@
 """The engine on pictures: training, settings, start-up, ingest, an idle pipeline."""
 
-from benchmarks import commands, ingest, masking, startup, training
 from benchmarks.machine import machine
+from benchmarks.speed import commands, ingest, masking, startup, training
 
 TEXT = """# Benchmarks
 

@@ -1,6 +1,6 @@
 """How long the process of a stage takes until all that the stage imports is there.
 
-python -m benchmarks.startup
+python -m benchmarks.speed.startup
 """
 
 import os
@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from statistics import median
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 ROUNDS = 3
 BEFORE = ("tasks.__main__", "tasks.settings.params", "tasks.stage")
 STAGES = {  # what each stage imports, also within its functions

@@ -11,9 +11,9 @@ from typing import Any
 
 import torch
 
-from benchmarks.lightly_loops import LOOPS
 from benchmarks.machine import machine
-from benchmarks.training import shares
+from benchmarks.speed.loops.lightly_loops import LOOPS
+from benchmarks.speed.training import shares
 
 SECONDS = 3.0  # of each measurement, after its first steps
 CASES: tuple[tuple[str, str, int, int], ...] = (  # objective, encoder, side, batch

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tasks.playroom.solids import Floats, Toy
-from tasks.playroom.toys import category
+from tasks.playroom.world.solids import Floats, Toy
+from tasks.playroom.world.toys import category
 
 FEET = "front_left_foot front_right_foot rear_left_foot rear_right_foot"
 BONES = (

@@ -1,6 +1,6 @@
 """Ingest against the number of pictures: images/s, peak memory, and the time when nothing is new.
 
-    python -m benchmarks.ingest [COUNT ...]
+    python -m benchmarks.speed.ingest [COUNT ...]
 
 Pictures are 64 x 64 PNG files in ten class folders of a temporary folder. Memory is the sum over
 all processes of what each holds, so pages that processes share count more than once.
@@ -19,7 +19,7 @@ import numpy as np
 import psutil
 from PIL import Image
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 COUNTS = (1_000, 10_000, 50_000)
 PARAMS = "image: {source: src, labels: src, size: 32}\n"
 

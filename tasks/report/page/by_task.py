@@ -5,7 +5,9 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from tasks.report import charts, drawn, table, words
+from tasks.report.drawing import charts
+from tasks.report import drawn, words
+from tasks.report.page import table
 from tasks.report.facts import Facts
 from tasks.report.verdict import budgets, choose, headline_budget
 from tasks.results import Place

@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tasks.playroom.solids import Toy
-from tasks.playroom.toys import category
+from tasks.playroom.world.solids import Toy
+from tasks.playroom.world.toys import category
 
 CORNERS = {
     "front_left": (1, 1),

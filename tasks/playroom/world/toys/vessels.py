@@ -2,8 +2,8 @@
 
 import numpy as np
 
-from tasks.playroom.solids import Toy
-from tasks.playroom.toys import category
+from tasks.playroom.world.solids import Toy
+from tasks.playroom.world.toys import category
 
 
 def _handle(toy: Toy, x: float, low: float, high: float, reach: float) -> None:

@@ -12,7 +12,9 @@ from markupsafe import Markup
 
 from tasks.channel import Channel
 from tasks.settings.params import Params
-from tasks.report import drawn, learnt, pictures, by_task as results, table, words
+from tasks.report import drawn, words
+from tasks.report.page import learnt, by_task as results, table
+from tasks.report.drawing import pictures
 from tasks.report.facts import SPLITS, Data, Facts, Free
 from tasks.report.verdict import Verdict, verdict
 

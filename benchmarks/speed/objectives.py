@@ -12,10 +12,10 @@ from typing import Any
 
 import torch
 
-from benchmarks.lightly_loops import LOOPS
 from benchmarks.machine import machine
-from benchmarks.masking import Everything
-from benchmarks.training import ROOT, shares
+from benchmarks.speed.loops.lightly_loops import LOOPS
+from benchmarks.speed.masking import Everything
+from benchmarks.speed.training import ROOT, shares
 from modalities.common.network.masking import divide
 from modalities.image.network.vit import ViT
 

@@ -1,4 +1,6 @@
-"""One measurement of training, in a process of its own: `python -m benchmarks.step JSON`.
+"""One measurement of training, in a process of its own, with its setting as JSON.
+
+    python -m benchmarks.speed.loops.step JSON
 
 Prints {"rate": pictures/s, "ready": seconds until the first one that counts}. Ways: `bare` is
 forward, backward and optimiser on a resident batch; `loop` is our whole training loop from a memory
@@ -16,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from benchmarks import steps
+from benchmarks.speed.loops import steps
 
 warnings.filterwarnings("ignore")
 
@@ -123,7 +125,7 @@ def loop(setting: dict[str, Any]) -> Iterator[int]:
 
 def lightly(setting: dict[str, Any]) -> Iterator[int]:
     """lightly's example of the objective with plain PyTorch."""
-    from benchmarks.lightly_loops import LOOPS, Pictures, encoder_of
+    from benchmarks.speed.loops.lightly_loops import LOOPS, Pictures, encoder_of
 
     encoder = encoder_of(setting["encoder"]).to(device())
     workers, items = setting["lightly_workers"], pictures(setting["size"])

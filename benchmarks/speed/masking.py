@@ -1,4 +1,6 @@
-"""What it saves that MAE's encoder sees the visible patches alone: `python -m benchmarks.masking`.
+"""What it saves that MAE's encoder sees the visible patches alone.
+
+    python -m benchmarks.speed.masking
 
 The same step, with the encoder given all patches and the masked ones dropped after it. The aim, and
 the claim of arXiv:2111.06377, is a factor of 3 at 75 % masked. One thread.

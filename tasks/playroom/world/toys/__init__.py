@@ -10,7 +10,7 @@ from importlib import import_module
 
 import numpy as np
 
-from tasks.playroom.solids import Toy
+from tasks.playroom.world.solids import Toy
 
 FAMILIES = ("furniture", "vessels", "vehicles", "animals")
 

@@ -1,6 +1,6 @@
 """`glean run` and `glean status` in a checkout where everything is up to date.
 
-python -m benchmarks.commands
+python -m benchmarks.speed.commands
 """
 
 import tempfile

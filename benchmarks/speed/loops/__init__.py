@@ -1,0 +1,1 @@
+"""Training loops to time against one another: the bare step, ours, lightly's."""

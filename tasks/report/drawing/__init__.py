@@ -1,0 +1,1 @@
+"""What the page draws itself: charts, thumbnails, the map of features."""
