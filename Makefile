@@ -2,6 +2,7 @@
 # make test   a fresh machine: the same set-up, then the whole test suite (what CI runs)
 # make check  lint, types, import contracts
 # make bench  the measurements behind docs/BENCHMARKS.md
+# make licences  the licence of everything that is installed
 # make clean  throw the environment and everything generated away
 
 PYTHON ?= python3
@@ -10,7 +11,7 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: run test check bench clean setup
+.PHONY: run test check bench licences clean setup
 
 run: setup
 	@$(BIN)/glean run
@@ -27,6 +28,9 @@ check: setup
 bench: setup
 	@$(BIN)/pip install --quiet -e '.[dev,bench]'
 	@$(BIN)/python -m benchmarks
+
+licences: setup
+	@$(BIN)/python -m benchmarks.licences
 
 setup: .venv/installed
 
