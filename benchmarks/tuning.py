@@ -159,7 +159,8 @@ def pretraining(run: str, change: dict[str, Any], seed: int) -> Scores:
     pool = dataset.pool(Path("data/image"))
     with TemporaryDirectory() as name:
         nowhere = Checkpoints("tuning", "", Path(name))
-        probe = prepare(torch.from_numpy(pool.items[:256].copy()))
+        first = pool.items.batch([*range(min(256, len(pool.items)))])["items"]
+        probe = prepare(torch.from_numpy(first))
         plan = plan_of(params, run)
         train(objective, pool.items, plan, Silence(), probe=probe, checkpoints=nowhere)
     features = FrozenFeatures(lambda: objective.encoder, setting(), whole, None)

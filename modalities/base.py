@@ -2,7 +2,8 @@
 
 Shapes: B batch, N tokens, D feature width, K visible tokens. A raw batch holds what ingest wrote
 (for images: uint8, (B, H, W, 3)); views turn it into what an encoder takes (float, (B, 3, H, W)).
-Beside `items` and `index` a run with free labels has `free_label` and `free_confidence`.
+Beside `items` and `index` a run with free labels has `free_label` and `free_confidence`, and a
+modality whose items differ in length has `lengths`.
 """
 
 from collections.abc import Callable, Mapping
@@ -14,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from modalities.items import Item as Item
+from modalities.items import Items as Items
 from modalities.items import Labelled as Labelled
 from modalities.items import Tell as Tell
 from modalities.items import UserError as UserError

@@ -7,7 +7,7 @@ from typing import Any, Protocol, TypeAlias
 
 from numpy.typing import NDArray
 
-from modalities.items import Tell
+from modalities.items import Items, Rows, Tell
 
 Array: TypeAlias = NDArray[Any]
 
@@ -18,13 +18,17 @@ class Found:
 
     values: Array  # (N, ...) what `label` gave; zeros where it refused
     ok: Array  # (N,) bool: `label` gave something
-    items: Any  # memory map (N, ...)
+    items: Items  # N
     truth: Array  # (N,) int64 codes of the classes, -1 unknown: to judge labels, never to make them
     classes: list[str]
     folder: Path  # of labels/NAME: pictures (*.png) and page fragments (*.html) go there
     seed: int
     tell: Tell
     run: str = "none"  # whose features labels are made from: models/RUN
+
+    def raw(self, rows: Rows) -> Array:
+        """Some of the items as ingest kept them, (n, ...)."""
+        return self.items.batch(rows)["items"]
 
 
 @dataclass(frozen=True)

@@ -86,21 +86,22 @@ def _train(cell: Cell) -> tuple[Any, dict[str, float]]:
     from modalities.common.training.loop import train
     from modalities.common.training.monitor import Silence
     from modalities.image.network import prepare
+    from modalities.items import Arrays
     from tasks.data import dataset
     from tasks.pretrain import construct, plan_of
 
     torch.set_num_threads(1)
     params = params_of(cell)
     objective = construct(params, "cell")
-    items: Any = dataset.pool(worlds.data(cell.world)).items
+    items = dataset.pool(worlds.data(cell.world)).items
     if cell.items:
         order = np.random.default_rng(cell.seed).permutation(len(items))
-        items = np.ascontiguousarray(items[np.sort(order[: cell.items])])
+        items = Arrays(items.batch(np.sort(order[: cell.items]))["items"])
     at = np.linspace(0, len(items) - 1, 256).astype(int)
     checkpoints = Checkpoints(f"grid-{cell.key()}", "", worlds.HOME / "checkpoints")
     history = train(
         objective, items, plan_of(params, "cell"), Silence(),
-        probe=prepare(torch.from_numpy(np.array(items[at]))), checkpoints=checkpoints,
+        probe=prepare(torch.from_numpy(items.batch(at)["items"])), checkpoints=checkpoints,
     )  # fmt: skip
     checkpoints.clear()
     return objective.encoder, {k: v for row in history for k, v in row.items()}

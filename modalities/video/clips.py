@@ -58,14 +58,6 @@ def sound_of(row: NDArray[np.uint8]) -> NDArray[np.int16]:
     return np.ascontiguousarray(row[start:]).view("<i2").astype(np.int16)
 
 
-class Sounds:
-    """The sounds of packed clips, (N, T), cut out when asked for: memory stays flat."""
-
-    def __init__(self, items: Any) -> None:
-        self.items = items
-
-    def __getitem__(self, which: Any) -> NDArray[np.int16]:
-        found = np.asarray(self.items[which])
-        if found.ndim == 1:
-            return sound_of(found)
-        return np.stack([sound_of(row) for row in found])
+def sounds_of(rows: NDArray[np.uint8]) -> NDArray[np.int16]:
+    """(N, L) -> (N, T) int16."""
+    return np.stack([sound_of(row) for row in rows])

@@ -1,7 +1,4 @@
-"""What ingest wrote, opened for training and measuring: memory maps, so nothing is copied.
-
-Shapes: N items, ... the shape of one item (for images: size, size, 3).
-"""
+"""What ingest wrote, opened for training and measuring: memory maps, so nothing is copied."""
 
 import json
 from pathlib import Path
@@ -9,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from modalities.items import Labelled, UserError
+from modalities.items import Arrays, Items, Labelled, UserError
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -35,11 +32,16 @@ def table(folder: Path) -> "pa.Table":
     return pq.read_table(folder / "items.parquet")
 
 
+def opened(folder: Path) -> Items:
+    """All items that ingest kept, by the rows of its table."""
+    return Arrays(np.load(folder / "items.npy", mmap_mode="r"))
+
+
 def load(folder: Path) -> dict[str, Labelled]:
     """The splits that exist, by name.
 
-    `items` is a view of the memory map, (N, ...). In `train` the labelled items come first, then
-    the unlabelled (label -1); `val` and `test` hold labelled items only.
+    `items` is a part of what lies on the disk. In `train` the labelled items come first, then the
+    unlabelled (label -1); `val` and `test` hold labelled items only.
     """
     splits = _splits(folder)
     return {name: split for name, split in splits.items() if len(split.ids)}
@@ -54,7 +56,7 @@ def _splits(folder: Path) -> dict[str, Labelled]:
     classes = meta(folder)["classes"]
     codes = {name: code for code, name in enumerate(classes)}
     rows = table(folder).select(["id", "split", "label", "row"]).to_pydict()
-    items = np.load(folder / "items.npy", mmap_mode="r")
+    items = opened(folder)
     labels = np.array([codes.get(name, -1) for name in rows["label"]], dtype=np.int64)
     found = {}
     for name in SPLITS:
@@ -67,7 +69,7 @@ def _splits(folder: Path) -> dict[str, Labelled]:
         start = rows["row"][where[0]] if where else 0
         assert [rows["row"][i] for i in where] == list(range(start, start + len(where)))
         found[name] = Labelled(
-            items=items[start : start + len(where)],
+            items=items.part(start, start + len(where)),
             labels=labels[where],
             ids=[rows["id"][i] for i in where],
             classes=classes,

@@ -11,13 +11,11 @@ from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
 from modalities import named
 from modalities.items import Item, UserError
 from tasks import sources
 from tasks.channel import Channel
-from tasks.data.dataset import SPLITS
+from tasks.data.dataset import SPLITS, opened
 from tasks.ingest import table as item_table
 from tasks.ingest.table import Row
 from tasks.items.cache import FileIndex, ItemCache, forget
@@ -170,7 +168,7 @@ def _sheet(module: Any, folder: Path, rows: list[Row]) -> None:
     """A line of pictures per class (of the first classes), or of anything."""
     from PIL import Image
 
-    items = np.load(folder / "items.npy", mmap_mode="r")
+    items = opened(folder)
     lines, columns = SHEET
     names: list[str | None] = [*item_table.classes(rows)[:lines]] or [None]
     each = columns if len(names) > 1 else lines * columns
@@ -178,7 +176,7 @@ def _sheet(module: Any, folder: Path, rows: list[Row]) -> None:
     slot = 0
     for name in names:
         chosen = [r.row for r in rows if r.split == "train" and r.label == name][:each]
-        pictures: Array = module.thumbnails(items[chosen])
+        pictures: Array = module.thumbnails(items.batch(chosen)["items"])
         for offset, picture in enumerate(pictures):
             tile = Image.fromarray(picture).resize((TILE, TILE))
             at = slot + offset

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from modalities import named
-from modalities.items import UserError
+from modalities.items import UserError, item
 from modalities.labels import Found, Labeler, Labels
 from tasks import sources
 from tasks.channel import Channel
@@ -35,15 +35,15 @@ class Labelling(NamedTuple):
 
     labeler: Labeler
     root: Path  # the source folder
-    items: Path  # items.npy
+    data: Path  # the folder that ingest left
 
     def chunk(self, sources: Chunk) -> Done:
-        kept = np.load(self.items, mmap_mode="r")
+        kept = dataset.opened(self.data)
         outcomes, arrays = [], []
         for text in sources:
             row, sha256, source = text.split(":", 2)
             try:
-                arrays.append(self.labeler.label(self.root / source, np.array(kept[int(row)])))
+                arrays.append(self.labeler.label(self.root / source, item(kept, int(row))))
                 outcomes.append(Outcome(text, None, sha256, None))
             except ValueError as error:
                 outcomes.append(Outcome(text, None, sha256, str(error)))
@@ -59,7 +59,7 @@ def label(params: "Params", tell: Channel, labels: str) -> None:
     kind = named.method(modality, "labelers", chosen.labeler, Labeler)
     labeler: Labeler = kind(**chosen.options)
     data = Path("data") / modality
-    labelling = Labelling(labeler, Path(section.source).resolve(), (data / "items.npy").resolve())
+    labelling = Labelling(labeler, Path(section.source).resolve(), data.resolve())
     content = [(row, _seen(sha, labeler.beside(labelling.root / source)), source)
                for row, sha, source in _content(data)]  # fmt: skip
     folder = CACHE / f"{modality}-{chosen.labeler}"

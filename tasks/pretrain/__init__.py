@@ -21,7 +21,7 @@ from tasks.stage import output, write_json
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modalities.base import Encoder, Labelled, Objective
+    from modalities.base import Encoder, Items, Labelled, Objective
     from modalities.common.training.loop import Plan, Row
 
 MODELS = Path("models")
@@ -60,6 +60,7 @@ def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
     import torch
 
     from modalities.common.steps.exact import exactly
+    from modalities.common.training.batches import Rows
     from modalities.common.training.checkpoints import Checkpoints
     from modalities.common.training.loop import train
     from tasks.pretrain.pictures import draw
@@ -69,7 +70,7 @@ def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
     data = dataset.pool(Path("data") / modality)
     plan = plan_of(params, run)
     probe = _probe(modality, data)
-    checkpoints = Checkpoints(f"pretrain-{run}", _fingerprint(params, run))
+    checkpoints = Checkpoints(f"pretrain-{run}", _fingerprint(params, run, data.items))
     free = free_labels.columns(params.run(run), len(data.items))
 
     def trained() -> "tuple[Objective, list[Row]]":
@@ -81,7 +82,7 @@ def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
 
     objective, history = exactly(trained, tell.warn)
     if int(os.environ.get("RANK", "0")) == 0:
-        draw(objective, {"items": data.items, **free}, plan.seed, folder, tell)
+        draw(objective, Rows(data.items, free), plan.seed, folder, tell)
         _write(folder, params, run, objective, (history, plan, len(data.items)))
 
 
@@ -124,22 +125,24 @@ def _probe(modality: str, data: "Labelled") -> "Tensor":
     import torch
 
     rows = np.linspace(0, len(data.items) - 1, min(PROBE, len(data.items))).astype(int)
-    return named.network(modality).prepare(torch.from_numpy(data.items[np.unique(rows)]))
+    return named.network(modality).prepare(
+        torch.from_numpy(data.items.batch(np.unique(rows))["items"])
+    )
 
 
-def _fingerprint(params: Params, run: str) -> str:
+def _fingerprint(params: Params, run: str, items: "Items") -> str:
     """A checkpoint fits only the very same run: parameters, data, code."""
     import torch
 
     from modalities.common.training.checkpoints import fingerprint
 
-    modality, chosen = params.modality_of(run), params.run(run)
+    chosen = params.run(run)
     values = {
         "code": sources.digest(sources.roots(params, "pretrain", run=run)),
         "labels": free_labels.fingerprint(chosen),
         "run": chosen.model_dump(),
         "training": params.training.model_dump(),
-        "data": dataset.meta(Path("data") / modality)["fingerprint"],
+        "items": items.digest(),
         "torch": torch.__version__,
     }
     return fingerprint(values)

@@ -1,35 +1,31 @@
 """After training: the objective draws what its task is and how well it does it, for the report.
 
-Shapes: N items, B items of the batch that is shown.
+Shapes: B items of the batch that is shown.
 """
 
 import inspect
 import shutil
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import torch
 
 from modalities.base import Batch, Objective, Randomness, Tell
-from modalities.common.training.batches import mixed
+from modalities.common.training.batches import Rows, mixed
 
 ITEMS = 64  # of the training data, at most
 FOLDER = "pictures"
 
 
-def draw(
-    objective: Objective, columns: Mapping[str, Any], seed: int, folder: Path, tell: Tell
-) -> None:
-    """Fill folder/pictures, from columns such as `items` (N, ...); the same bytes for a same run.
+def draw(objective: Objective, rows: Rows, seed: int, folder: Path, tell: Tell) -> None:
+    """Fill folder/pictures, from rows of the training data; the same bytes for a same run.
 
     The encoder is not changed. A picture that fails must not cost a run that took hours: it is said
     and left out.
     """
     target = folder / FOLDER
     device = next(objective.parameters()).device
-    batch = _batch(columns, seed, device)
+    batch = _batch(rows, seed, device)
     generator = torch.Generator().manual_seed(mixed(seed, 1))
     rng = Randomness(generator, total=len(batch["items"]), device=device)
     training = objective.training
@@ -47,11 +43,10 @@ def draw(
             target.rmdir()
 
 
-def _batch(columns: Mapping[str, Any], seed: int, device: torch.device) -> Batch:
+def _batch(rows: Rows, seed: int, device: torch.device) -> Batch:
     """A few items in random order, as a batch of training would have them."""
-    rows = np.random.default_rng(seed).permutation(len(columns["items"]))[:ITEMS]
-    found = {name: column[rows] for name, column in columns.items()} | {"index": rows}
-    return {name: torch.from_numpy(values).to(device) for name, values in found.items()}
+    chosen = np.random.default_rng(seed).permutation(len(rows))[:ITEMS]
+    return {name: column.to(device) for name, column in rows[chosen].items()}
 
 
 def about(objective: Objective) -> str:

@@ -1,15 +1,16 @@
 """Everything the page is made from, read once.
 
-Shapes: N items kept by ingest, H, W their height and width.
+Shapes: N items kept by ingest, n of them.
 """
 
 import csv
 from collections import Counter
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+from modalities.items import Items
 from tasks.settings.params import MODALITIES, Params
 from tasks.report.drawn import Drawn, find
 from tasks.provenance import Now
@@ -32,7 +33,12 @@ class Data:
     label: list[str | None]
     row: list[int]
     quarantine: list[tuple[str, str]]  # file, reason
-    arrays: Any  # (N, H, W, 3) uint8, memory-mapped; None without any item
+    items: Items | None  # by `row`; None without any item
+
+    def raw(self, positions: Sequence[int]) -> Any:
+        """Some of the items as ingest kept them, (n, ...)."""
+        assert self.items is not None, "there are positions: there are items"
+        return self.items.batch([self.row[at] for at in positions])["items"]
 
     @property
     def reasons(self) -> dict[str, int]:
@@ -152,19 +158,20 @@ def _data(modality: str) -> Data | None:
     folder = Path("data") / modality
     if not (folder / "items.parquet").exists():
         return None
-    import numpy as np
     import pyarrow.parquet as pq
+
+    from tasks.data.dataset import opened
 
     wanted = ["split", "label", "row", "status"]
     columns = pq.read_table(folder / "items.parquet", columns=wanted).to_pydict()
     ok = [i for i, status in enumerate(columns["status"]) if status == "ok"]
     split, label, row = ([columns[name][i] for i in ok] for name in wanted[:3])
     meta = read_json(folder / "meta.json") or {}
-    arrays = np.load(folder / "items.npy", mmap_mode="r") if ok else None
+    items = opened(folder) if ok else None
     classes = meta.get("classes") or sorted({name for name in label if name is not None})
     fingerprint = str(meta.get("fingerprint", ""))
     refused = _quarantine(folder / "quarantine.csv")
-    return Data(modality, classes, fingerprint, split, label, row, refused, arrays)
+    return Data(modality, classes, fingerprint, split, label, row, refused, items)
 
 
 def _quarantine(path: Path) -> list[tuple[str, str]]:

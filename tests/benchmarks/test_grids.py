@@ -99,8 +99,11 @@ def test_worlds_are_valid() -> None:
 
 def test_families() -> None:
     from modalities.base import Labelled
+    from modalities.items import Arrays
 
-    split = Labelled(np.zeros(4), np.array([0, 1, 2, -1]), list("abcd"), ["car", "mug", "plane"])
+    split = Labelled(
+        Arrays(np.zeros(4)), np.array([0, 1, 2, -1]), list("abcd"), ["car", "mug", "plane"]
+    )
     found = cells.families(split)
     assert found.classes == ["animals", "furniture", "vehicles", "vessels"]
     assert found.labels.tolist() == [2, 3, 2, -1]

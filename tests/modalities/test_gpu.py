@@ -13,6 +13,7 @@ from modalities.base import Objective, Randomness
 from modalities.common.training.checkpoints import Checkpoints
 from modalities.common.training.loop import Loop, Plan
 from modalities.common.training.monitor import Silence
+from modalities.items import Arrays
 from modalities.shape.network.neighbours import farthest
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch finds no GPU")
@@ -66,7 +67,7 @@ def trained(path: Path, folder: Path, precision: str, kill: int | None = None) -
     rng = Randomness(torch.Generator().manual_seed(0), total=ITEMS)
     probe = objective.views(batch, rng)
     shown = next(v for v in probe.values() if v.is_floating_point() and v.ndim > 1)
-    loop = Loop(objective, items, plan, Silence(), shown)
+    loop = Loop(objective, Arrays(items), plan, Silence(), shown)
     loop.free = free
     checkpoints = Checkpoints("gpu", "print", folder)
     loop.resume(checkpoints)
@@ -121,7 +122,7 @@ def test_a_step_does_not_wait_for_the_gpu(path: Path) -> None:
     if f"{path.parts[-3]}-{path.stem}" in WAIT:
         pytest.skip("it does")
     batch = moved(raw(path.parts[-3], path.stem), DEVICE)
-    items = batch["items"].cpu().numpy()
+    items = Arrays(batch["items"].cpu().numpy())
     loop = Loop(make(path), items, Plan(epochs=STEPS, batch_size=ITEMS), Silence(), torch.ones(1))
     for _ in range(2):  # constants are copied at the first
         loop.forward(batch)

@@ -16,10 +16,12 @@ from training_world import params as project
 
 from modalities.base import Batch, Objective, Randomness
 from modalities.common.pretraining.sheet import Cell, sheets
+from modalities.common.training.batches import Rows
 from modalities.common.training.monitor import Silence
 from modalities.image.pretext import sheets as pictures
 from modalities.image.pretext.colour import lab_of
 from modalities.image.pretext.tiles import cut
+from modalities.items import Arrays
 from tasks.pretrain import pictures as shown
 from tasks.pretrain import pretrain
 
@@ -45,7 +47,7 @@ class Heard(Silence):
 
 def drawn(objective: Objective, folder: Path) -> list[Path]:
     tell = Heard()
-    shown.draw(objective, {"items": raw("image")["items"].numpy()}, 0, folder, tell)
+    shown.draw(objective, Rows(Arrays(raw("image")["items"].numpy())), 0, folder, tell)
     assert tell.warnings == []
     return sorted((folder / "pictures").iterdir())
 

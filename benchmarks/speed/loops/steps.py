@@ -63,12 +63,13 @@ def looped(
     from modalities.common.training.checkpoints import Checkpoints
     from modalities.common.training.loop import Loop
     from modalities.common.training.monitor import Silence
+    from modalities.items import Arrays
 
     ask()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "items.npy"
         np.save(path, items)
-        made = Loop(objective, np.load(path, mmap_mode="r"), plan, Silence(), probe)
+        made = Loop(objective, Arrays(np.load(path, mmap_mode="r")), plan, Silence(), probe)
         made.free = free or {}
         checkpoints = Checkpoints("bench", "bench", Path(name))
         for batch in made.batches(workers=0):

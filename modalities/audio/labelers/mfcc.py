@@ -24,5 +24,5 @@ class Mfcc(Labeler):
         return mfcc.mean(item)
 
     def gather(self, found: Found) -> Labels:
-        return grouped(found, found.items, kind="clusters", k=self.k, width=mfcc.COEFFICIENTS,
+        return grouped(found, kind="clusters", k=self.k, width=mfcc.COEFFICIENTS,
                        tool="mean MFCC, k-means")  # fmt: skip

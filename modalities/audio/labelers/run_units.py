@@ -37,7 +37,7 @@ class RunUnits(Labeler):
     def gather(self, found: Found) -> Labels:
         features, step = _features(Path("models") / found.run, found)
         made = quantised(found, features, self.k, self.sample, f"{found.run}, k-means")
-        frames = found.items.shape[1] // 160 + 1
+        frames = found.raw([0]).shape[1] // 160 + 1
         wide = [
             np.pad(np.repeat(part, step, 1), ((0, 0), (0, step)), mode="edge")[:, :frames]
             for part in (made.values, made.confidence)
@@ -68,7 +68,8 @@ def _features(folder: Path, found: Found) -> tuple[Array, int]:
     parts = []
     with torch.inference_mode():
         for start in range(0, len(found.items), PIECE):
-            x = prepare(torch.from_numpy(np.array(found.items[start : start + PIECE])))
+            piece = np.arange(start, min(start + PIECE, len(found.items)))
+            x = prepare(torch.from_numpy(found.raw(piece)))
             rows, steps = encoder.grid(x)
             tokens = encoder.tokens(x).view(len(x), rows, steps, -1).mean(1)
             parts.append(tokens.half().numpy())

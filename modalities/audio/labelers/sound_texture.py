@@ -37,5 +37,5 @@ class SoundTexture(Labeler):
         return texture.statistics(item)
 
     def gather(self, found: Found) -> Labels:
-        return grouped(found, found.items, kind=self.kind, k=self.k, width=self.components,
+        return grouped(found, kind=self.kind, k=self.k, width=self.components,
                        tool="sound texture, k-means")  # fmt: skip

@@ -7,13 +7,13 @@ import base64
 import html
 import io
 from collections.abc import Callable
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from modalities.audio.labelling.clusters import clustered, purity, whitened
 from modalities.audio.sound.spectrogram import RATE, coloured, spectrogram, thumbnails
+from modalities.items import Items, item
 from modalities.labels import Found, Labels
 
 SHOWN = 6  # pictures of a cluster
@@ -22,21 +22,23 @@ LONGEST = 1.5  # seconds of a player
 OPEN = 6  # clusters that are seen at once; the others are folded
 
 Pictures = Callable[[NDArray[np.int64]], NDArray[np.uint8]]  # rows -> (n, h, w, 3)
+Sounds = Callable[[NDArray[np.int64]], NDArray[np.int16]]  # rows -> (n, T)
 
 
 def grouped(  # noqa: PLR0913
     found: Found,
-    sounds: Any,
     *,
     kind: str,
     k: int,
     width: int,
     tool: str,
+    sounds: Sounds | None = None,
     pictures: Pictures | None = None,
 ) -> Labels:
     """Whiten `found.values`, group, judge by `found.truth`, and leave a gallery of the clusters.
 
-    sounds: (N, T) int16, what players play; `pictures`: what else goes with an item (frames).
+    `sounds`: what players play, where items are more than that; `pictures`: what else goes with an
+    item (frames).
     """
     rows = np.flatnonzero(found.ok)
     if kind == "clusters" and k > len(rows):
@@ -49,7 +51,7 @@ def grouped(  # noqa: PLR0913
     values, sure = np.full(len(found.ok), -1, np.int64), np.zeros(len(found.ok), np.float32)
     values[rows], sure[rows] = labels, near
     numbers = {"clusters": float(len(np.unique(labels))), **purity(values, found.truth)}
-    page = gallery(values, sure, found, sounds, pictures)
+    page = gallery(values, sure, found, sounds or found.raw, pictures)
     (found.folder / "clusters.html").write_text(page, "utf-8")
     return Labels(values, sure, tools, numbers)
 
@@ -65,7 +67,7 @@ def _codes(points: NDArray[np.float32], rows: NDArray[np.int64], tools: list[str
 
 
 def gallery(
-    labels: NDArray[np.int64], sure: NDArray[np.float32], found: Found, sounds: Any,
+    labels: NDArray[np.int64], sure: NDArray[np.float32], found: Found, sounds: Sounds,
     pictures: Pictures | None,
 ) -> str:  # fmt: skip
     """A self-contained page fragment: per cluster its size, classes, spectrograms, players."""
@@ -81,8 +83,8 @@ def gallery(
             '<div class="cluster" style="margin:0 0 1em"><p style="margin:.2em 0">'
             f"<b>Cluster {cluster}</b>: {len(rows)} clips{_classes(rows, found)}</p><div>"
             + "".join(_image(p) for p in seen)
-            + "".join(_image(p) for p in thumbnails(sounds[np.sort(best[:SHOWN])]))
-            + "".join(_player(sounds[row]) for row in best[:HEARD].tolist())
+            + "".join(_image(p) for p in thumbnails(sounds(np.sort(best[:SHOWN]))))
+            + "".join(_player(sound) for sound in sounds(best[:HEARD]))
             + "</div></div>"
         )
     rest = parts[OPEN:]
@@ -126,10 +128,12 @@ def _player(sound: NDArray[np.int16]) -> str:
     return f'<audio controls preload="none" src="data:audio/mpeg;base64,{data}"></audio> '
 
 
-def strips(units: NDArray[np.int64], sure: NDArray[np.float32], sounds: Any, most: int = 24) -> str:
+def strips(
+    units: NDArray[np.int64], sure: NDArray[np.float32], sounds: Items, most: int = 24
+) -> str:
     """A page fragment: for each of the most frequent units the surest frames, 0.16 s around each.
 
-    units and sure (N, F), F frames of 10 ms; sounds (N, T) int16.
+    units and sure (N, F), F frames of 10 ms; sounds (T,) int16.
     """
     counts = np.bincount(units[units >= 0])
     parts = ['<div class="units">']
@@ -140,7 +144,7 @@ def strips(units: NDArray[np.int64], sure: NDArray[np.float32], sounds: Any, mos
         order = np.argsort(-sure[row, frame], kind="stable")
         _, first = np.unique(row[order], return_index=True)  # one frame of a sound
         best = order[np.sort(first)][:SHOWN]
-        pictures = [_around(sounds[row[b]], int(frame[b])) for b in best]
+        pictures = [_around(item(sounds, row[b]), int(frame[b])) for b in best]
         parts.append(
             f'<p style="margin:.2em 0"><b>Unit {unit}</b>: {counts[unit]} frames '
             + "".join(_image(p) for p in pictures)

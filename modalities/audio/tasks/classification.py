@@ -12,6 +12,7 @@ from modalities.common.measuring.classifier import ClassificationTask
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.linear import LinearProbe
 from modalities.common.measuring.problem import Method, Pick
+from modalities.items import item
 
 
 class MeanMfcc:
@@ -24,7 +25,7 @@ class MeanMfcc:
         del draw
         for at in pick.at.tolist():
             if (pick.split, at) not in self.kept:
-                self.kept[pick.split, at] = mfcc.mean(pick.items[at])
+                self.kept[pick.split, at] = mfcc.mean(item(pick.items, at))
         return np.stack([self.kept[pick.split, at] for at in pick.at.tolist()])
 
 

@@ -122,7 +122,7 @@ class Trainer:
         size = min(self.schedule.batch_size, len(pool))
         index = rng.choice(len(pool), size, replace=False)
         batch: Batch = {
-            "items": self.setting.batch(self.material.base.items, pool[index]),
+            **self.setting.columns(self.material.base.items, pool[index]),
             "index": torch.from_numpy(index).to(self.setting.device),
         }
         with torch.no_grad():

@@ -12,10 +12,11 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from modalities.base import Randomness
+from modalities.base import Batch, Items, Randomness
 from modalities.common.measuring.problem import Pick, Problem, seed_of
 from modalities.common.measuring.rows import EncoderFactory
 from modalities.common.steps.precompute import BYTES, Work, done
+from modalities.items import Arrays
 
 EVAL_BATCH = 256  # items at a time where nothing is learnt
 
@@ -40,16 +41,24 @@ class Setting:
         """The model on the device; image networks are fastest with channels last."""
         return model.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload, no-any-return]
 
-    def batch(self, items: Any, at: np.ndarray) -> Tensor:
-        """The items at these positions, each read once and in the memory map's order."""
+    def columns(self, items: Items, at: np.ndarray) -> Batch:
+        """A batch of the items at these positions, each read once and in the order they lie in."""
         unique, inverse = np.unique(at, return_inverse=True)
-        return torch.from_numpy(np.asarray(items[unique])[inverse]).to(self.device)
+        found = items.batch(unique)
+        return {k: torch.from_numpy(v[inverse]).to(self.device) for k, v in found.items()}
+
+    def batch(self, items: Items, at: np.ndarray) -> Tensor:
+        """The items at these positions, without what else their batch has."""
+        return self.columns(items, at)["items"]
 
     def ready(self, pick: Pick) -> Pick:
         """The same items with `once` done to them, unless that would take much memory."""
-        if self.once is None or pick.items[:1].nbytes * len(pick) > BYTES:
+        if self.once is None or not len(pick):
             return pick
-        items = done(pick.items[pick.at], self.once, self.device)
+        first = pick.items.batch(pick.at[:1])
+        if set(first) != {"items"} or first["items"].nbytes * len(pick) > BYTES:
+            return pick
+        items = done(Arrays(pick.raw()), self.once, self.device)
         return replace(pick, items=items, at=np.arange(len(pick)))
 
     def outputs(self, model: nn.Module, pick: Pick) -> np.ndarray:

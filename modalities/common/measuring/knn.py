@@ -86,8 +86,9 @@ def nearest_item(known: Pick, asked: Pick) -> np.ndarray:
 
 def _flat(pick: Pick, start: int) -> np.ndarray:
     """(m', everything else) float32, centred so that float32 keeps what differs."""
-    items: np.ndarray = np.asarray(pick.items[pick.at[start : start + CHUNK]], dtype=np.float32)
-    if pick.items.dtype == np.uint8:
+    raw = pick.part(np.arange(start, min(start + CHUNK, len(pick)))).raw()
+    items: np.ndarray = raw.astype(np.float32)
+    if raw.dtype == np.uint8:
         items = items / 255 - 0.5
     return items.reshape(len(items), -1)
 

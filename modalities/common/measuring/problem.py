@@ -4,22 +4,22 @@ Shapes: N items of a split, m of them picked, D feature width, C classes.
 """
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from hashlib import sha256
 from typing import Any
 
 import numpy as np
 
-from modalities.base import Labelled
+from modalities.items import Arrays, Items, Labelled, item
 
 
 @dataclass(frozen=True)
 class Pick:
-    """Some labelled items of one split; the items stay in their memory map."""
+    """Some labelled items of one split; they stay where they lie until they are asked for."""
 
     split: str
-    items: Any  # (N, ...)
+    items: Items  # N
     at: np.ndarray  # (m,) positions, ascending
     labels: np.ndarray  # (m,) int64 in [0, C)
 
@@ -29,6 +29,14 @@ class Pick:
     def part(self, where: np.ndarray) -> "Pick":
         """The items at these places of this pick."""
         return Pick(self.split, self.items, self.at[where], self.labels[where])
+
+    def raw(self) -> np.ndarray:
+        """The picked items as ingest kept them, (m, ...)."""
+        return self.items.batch(self.at)["items"]
+
+    def each(self) -> Iterator[np.ndarray]:
+        """The same, one after the other: memory stays flat."""
+        return (item(self.items, at) for at in self.at.tolist())
 
 
 @dataclass(frozen=True)
@@ -89,7 +97,7 @@ def problem(splits: Mapping[str, Labelled]) -> Problem:
         split = splits.get(name)
         labels = np.array([], dtype=np.int64) if split is None else np.asarray(split.labels)
         at = np.flatnonzero(np.isin(labels, known))
-        items = np.zeros((0,)) if split is None else split.items
+        items = Arrays(np.zeros((0,))) if split is None else split.items
         picks[name] = Pick(name, items, at, np.searchsorted(known, labels[at]))
         left_out[name] = int((labels >= 0).sum()) - len(at)
     return Problem(

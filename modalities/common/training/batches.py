@@ -12,17 +12,19 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
-from modalities.base import Batch
+from modalities.base import Batch, Items
 
 Share = tuple[int, int]  # (which process, of how many)
+WINDOW = 16  # groups of rows that lie together, whose rows are shuffled among each other
+NO_COLUMNS: Mapping[str, Any] = MappingProxyType({})
 
 
 def loader(
-    items: Any, order: "Order", *, workers: int, free: Mapping[str, Any] = MappingProxyType({})
+    items: Items, order: "Order", *, workers: int, free: Mapping[str, Any] = NO_COLUMNS
 ) -> DataLoader[Batch]:
-    """Batches of items (N, ...) and their free labels; any number of workers gives the same."""
+    """Batches of N items and their free labels; any number of workers gives the same."""
     return DataLoader(
-        Rows({"items": items, **free}),
+        Rows(items, free),
         sampler=order,
         batch_size=None,
         num_workers=workers,
@@ -45,24 +47,32 @@ def ahead(batches: Iterator[Batch]) -> Iterator[Batch]:
 
 
 class Rows(Dataset[Batch]):
-    """Columns by a list of row numbers: a batch at a time, straight from the memory maps."""
+    """Items and their free labels (N, ...) by row numbers (B,): a batch at a time."""
 
-    def __init__(self, columns: Mapping[str, Any]) -> None:
-        self.columns = columns
+    def __init__(self, items: Items, free: Mapping[str, Any] = NO_COLUMNS) -> None:
+        self.items, self.free = items, free
+
+    def __len__(self) -> int:
+        return len(self.items)
 
     def __getitem__(self, rows: Any) -> Batch:
-        batch = {name: torch.from_numpy(column[rows]) for name, column in self.columns.items()}
-        return {**batch, "index": torch.from_numpy(rows)}
+        free = {name: column[rows] for name, column in self.free.items()}
+        found = {**self.items.batch(rows), **free, "index": rows}
+        return {name: torch.from_numpy(column) for name, column in found.items()}
 
 
 class Order(Sampler[Any]):
     """Which items each of the steps sees: (n,) numbers, this process's part of the batch.
 
-    Every epoch has an order of its own, which follows from (seed, epoch).
+    Every epoch has an order of its own, which follows from (seed, epoch). `near`: rows that lie
+    together and are read one after another, as `Items.near` has it.
     """
 
-    def __init__(self, items: int, size: int, seed: int, steps: range, share: Share) -> None:
+    def __init__(
+        self, items: int, size: int, seed: int, steps: range, share: Share, near: int | None = None
+    ) -> None:
         self.items, self.size, self.seed, self.steps, self.share = items, size, seed, steps, share
+        self.near = near
 
     def __len__(self) -> int:
         return len(self.steps)
@@ -74,9 +84,22 @@ class Order(Sampler[Any]):
         for step in self.steps:
             if step // per_epoch != epoch:
                 epoch = step // per_epoch
-                order = np.random.default_rng([self.seed, epoch]).permutation(self.items)
+                order = shuffled(self.items, self.near, np.random.default_rng([self.seed, epoch]))
             batch = order[step % per_epoch * size :][:size]
             yield batch[rank * size // world : (rank + 1) * size // world]
+
+
+def shuffled(items: int, near: int | None, rng: np.random.Generator) -> np.ndarray:
+    """The rows in random order, (N,). With `near`: groups of so many rows, then the rows of each
+    WINDOW groups, so that no more than two windows are in use at a time."""
+    if near is None:
+        return rng.permutation(items)
+    groups = rng.permutation(-(-items // near))
+    rows = (groups[:, None] * near + np.arange(near)).ravel()
+    rows = rows[rows < items]  # the last group may be a smaller one
+    for start in range(0, items, WINDOW * near):
+        rng.shuffle(rows[start : start + WINDOW * near])
+    return rows
 
 
 def mixed(*numbers: int) -> int:

@@ -16,14 +16,13 @@ import time
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
-from types import MappingProxyType
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
 from torch import Tensor, nn
 
-from modalities.base import Batch, Objective, Progress, Randomness, Step, Tell, UserError
+from modalities.base import Batch, Items, Objective, Progress, Randomness, Step, Tell, UserError
 from modalities.common.steps import memory
 from modalities.common.steps.optim import optimizer, rate
 from modalities.common.steps.precompute import done
@@ -59,7 +58,7 @@ class Plan:
 
 def train(  # noqa: PLR0913
     objective: Objective,
-    items: Any,
+    items: Items,
     plan: Plan,
     tell: Tell,
     *,
@@ -67,16 +66,16 @@ def train(  # noqa: PLR0913
     checkpoints: Checkpoints,
     workers: int = 0,
     every: int | None = None,
-    free: Mapping[str, Any] = MappingProxyType({}),
+    free: Mapping[str, Any] | None = None,
 ) -> list[Row]:
-    """Train `objective` in place on items (N, ...), an array or a memory map; the curves' points.
+    """Train `objective` in place on N items; the curves' points.
 
     `probe` (B', ...) is the batch, ready for the encoder, on which its health is watched.
     Goes on from the newest checkpoint. `every`: steps between two, in place of a time. `free`:
     columns of N rows that batches have beside `items`, the free labels.
     """
     loop = Loop(objective, items, plan, tell, probe)
-    loop.free = free
+    loop.free = free or {}
     loop.resume(checkpoints)
     for batch in loop.batches(workers):
         loop.forward(batch)
@@ -89,7 +88,7 @@ class Loop:
     """A run and where it stands: `step` of `steps` are done."""
 
     def __init__(
-        self, objective: Objective, items: Any, plan: Plan, tell: Tell, probe: Tensor
+        self, objective: Objective, items: Items, plan: Plan, tell: Tell, probe: Tensor
     ) -> None:
         memory.keep()
         # Without gradient buffers of its own DDP leaves ours alone, such as a queue of keys.
@@ -133,7 +132,8 @@ class Loop:
     def batches(self, workers: int) -> Iterator[Batch]:
         """The batches that are left, on the device; the time that they let us wait is counted."""
         left, share = range(self.step, self.steps), (self.rank, self.world)
-        order = Order(len(self.items), self.plan.batch_size, self.plan.seed, left, share)
+        count, near = len(self.items), self.items.near
+        order = Order(count, self.plan.batch_size, self.plan.seed, left, share, near)
         self.clock.reset()
         batches: Iterator[Batch] = iter(loader(self.items, order, workers=workers, free=self.free))
         if self.device.type == "cuda" and not workers:

@@ -93,8 +93,9 @@ def _draw(
         lines, len(chosen), figsize=(1.3 * len(chosen), 1.4 * lines), squeeze=False,
         layout="constrained",
     )  # fmt: skip
+    pictures = test.part(chosen).raw()
     for column, at in enumerate(chosen):
-        picture = np.asarray(test.items[test.at[at]])
+        picture = pictures[column]
         for line in range(lines):
             own = axes[line, column]
             own.imshow(picture)

@@ -73,7 +73,7 @@ def measured(
         return
     if not len(whole.val):
         tell.warn(f"no validation pictures with {what}: nothing can be chosen")
-    size = whole.train.items.shape[1]
+    size = len(next(whole.train.each()))
     task.places = task.make(notes, whole, size, options)
     make = how.encoder or _fresh(options)
     made = Measuring(task.places, make, options.schedule(), setting(how.precision), how.start)

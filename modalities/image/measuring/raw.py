@@ -14,8 +14,8 @@ def histogram(pick: Pick, draw: int = 0) -> np.ndarray:
     """Share of the pixels in each of 4 x 4 x 4 colours, square-rooted; (m, 64) float32."""
     del draw
     found = np.zeros((len(pick), BINS**3), dtype=np.float32)
-    for i, at in enumerate(pick.at):
-        bins = np.asarray(pick.items[at]).astype(np.int64) * BINS // 256  # (H, W, 3)
+    for i, picture in enumerate(pick.each()):
+        bins = picture.astype(np.int64) * BINS // 256  # (H, W, 3)
         codes = (bins @ np.array([BINS * BINS, BINS, 1])).ravel()
         found[i] = np.bincount(codes, minlength=BINS**3) / codes.size
     return np.sqrt(found)
@@ -23,7 +23,7 @@ def histogram(pick: Pick, draw: int = 0) -> np.ndarray:
 
 def pixels(pick: Pick) -> np.ndarray:
     """(m, 3 H W) float32 in [0, 1]."""
-    items = np.asarray(pick.items[pick.at], dtype=np.float32)
+    items = pick.raw().astype(np.float32)
     return items.reshape(len(items), -1) / 255
 
 

@@ -139,7 +139,7 @@ class Boxes(Places):
         return found
 
     def batch(self, pick: Pick, rng: Randomness, device: str) -> tuple[Tensor, Any]:
-        items = torch.from_numpy(np.asarray(pick.items[pick.at])).to(device)
+        items = torch.from_numpy(pick.raw()).to(device)
         windows = zoomed(rng, self.options["crop"])
         truth = [o.part(~o.crowd) for o in self.truth(pick)]
         of = torch.from_numpy(np.repeat(np.arange(len(truth)), [len(o.labels) for o in truth]))

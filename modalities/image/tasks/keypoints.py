@@ -122,7 +122,7 @@ class Points(Places):
         truth = self.truth(pick)
         of = np.repeat(np.arange(len(truth)), [len(o.labels) for o in truth])
         boxes = torch.from_numpy(np.concatenate([o.boxes for o in truth])).to(device)
-        items = torch.from_numpy(np.asarray(pick.items[pick.at[of]])).to(device)
+        items = torch.from_numpy(pick.part(of).raw()).to(device)
         own = Randomness(rng.generator, total=len(of), device=device)
         windows = around(boxes, self.size, self.options["margin"], own)
         target = self._target(truth, windows.flip.cpu().numpy())
@@ -151,7 +151,7 @@ class Points(Places):
         head.eval()
         truth = self.truth(pick)
         of = np.repeat(np.arange(len(truth)), [len(o.labels) for o in truth])
-        every = Pick(pick.split, pick.items, pick.at[of], pick.labels[of])
+        every = pick.part(of)
         boxes = np.concatenate([o.boxes for o in truth])
         at, sure, start = [], [], 0
         for part in chunks(every, 128):

@@ -78,7 +78,7 @@ class Masks(Places):
         return found
 
     def batch(self, pick: Pick, rng: Randomness, device: str) -> tuple[Tensor, Any]:
-        items = torch.from_numpy(np.asarray(pick.items[pick.at])).to(device)
+        items = torch.from_numpy(pick.raw()).to(device)
         windows = zoomed(rng, self.options["crop"])
         masks = windows.masks(torch.from_numpy(self.truth(pick)).to(device))
         return windows.pictures(items, rng), masks.long()

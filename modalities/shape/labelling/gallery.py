@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from modalities.items import item
 from modalities.labels import Found
 from modalities.shape.drawing.pictures import below, beside, draw, ranked
 
@@ -36,8 +37,8 @@ def measures(values: NDArray[Any], found: Found) -> dict[str, float]:
     """Pieces a shape; purity and mutual information with the true parts, where they are known."""
     pieces = [len(np.unique(row[row >= 0])) for row, ok in zip(values, found.ok, strict=True) if ok]
     scores = [
-        score for row, item in zip(values, found.items, strict=True)
-        if (score := purity(row, np.asarray(item)[:, 6])) is not None
+        score for at, row in enumerate(values)
+        if (score := purity(row, item(found.items, at)[:, 6])) is not None
     ]  # fmt: skip
     numbers = {"pieces a shape": float(np.mean(pieces)) if pieces else 0.0}
     if scores:
@@ -56,9 +57,9 @@ def write(values: NDArray[Any], provenance: list[str], found: Found) -> None:
         return
     pairs, lines = [], []
     for at in chosen:
-        item = np.asarray(found.items[at])
-        parts = item[:, 6].astype(int)
-        both = [draw(item, values[at], size=128), draw(item, ranked(parts), size=128)]
+        shape = item(found.items, at)
+        parts = shape[:, 6].astype(int)
+        both = [draw(shape, values[at], size=128), draw(shape, ranked(parts), size=128)]
         pairs.append(beside(both, gap=0))
         score = purity(values[at], parts)
         said = "" if score is None else f"{score[0]:.2f}"

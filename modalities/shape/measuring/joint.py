@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from modalities.base import Objective, Randomness
+from modalities.base import Items, Objective, Randomness
 from modalities.common.measuring.finetune import batches
 from modalities.common.measuring.problem import seed_of
 from modalities.shape.network.encoder import ShapeEncoder
@@ -25,7 +25,7 @@ from modalities.shape.network.encoder import ShapeEncoder
 class Joint:
     """What there is to learn from, and how much that counts."""
 
-    items: Any  # (N, P, 7)
+    items: Items  # (N, P, 7)
     free: Any  # (N, P) pieces
     weight: float  # lambda
     batch: int
@@ -53,10 +53,8 @@ class Beside:
     def backward(self, autocast: Callable[[], AbstractContextManager[Any]]) -> None:
         """Add the gradient of lambda times the loss on the next batch."""
         at = np.sort(next(self.order))
-        batch = {
-            "items": torch.from_numpy(np.asarray(self.joint.items[at])).to(self.device),
-            "free_label": torch.from_numpy(np.asarray(self.joint.free[at])).to(self.device),
-        }
+        found = self.joint.items.batch(at) | {"free_label": np.asarray(self.joint.free[at])}
+        batch = {k: torch.from_numpy(v).to(self.device) for k, v in found.items()}
         self.objective.train()
         with torch.no_grad():
             views = self.objective.views(batch, self.rng)

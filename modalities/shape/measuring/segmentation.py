@@ -76,7 +76,7 @@ class Setting:
 
     def batch(self, pick: Pick, at: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Items (B, P, 7), categories (B,), classes (B, P) of the picked ones at these places."""
-        items = np.stack([np.asarray(pick.items[row]) for row in pick.at[at]])
+        items = pick.part(at).raw()
         codes = pick.labels[at]
         classes = np.stack([
             self.catalogue.classes(item[:, 6].astype(np.int64), code)
@@ -198,7 +198,7 @@ def examples(
 def _truth(place: int, pick: Pick, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray, range]:
     """The item (P, 7) at a place of the pick, its classes (P,), and those of its category."""
     category = int(pick.labels[place])
-    item = np.asarray(pick.items[pick.at[place]])
+    (item,) = pick.part(np.array([place])).raw()
     start = catalogue.start(category)
     own = range(start, start + len(catalogue.parts[category]))
     return item, catalogue.classes(item[:, 6].astype(np.int64), category), own

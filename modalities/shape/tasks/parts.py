@@ -170,7 +170,7 @@ def with_parts(whole: Problem) -> Problem:
     """The problem without shapes none of whose points knows its part."""
 
     def cut(pick: Pick) -> Pick:
-        known = [bool((np.asarray(pick.items[at])[:, 6] >= 0).any()) for at in pick.at]
+        known = [bool((item[:, 6] >= 0).any()) for item in pick.each()]
         return pick.part(np.flatnonzero(np.array(known, bool)))
 
     return Problem(
@@ -183,8 +183,8 @@ def catalogue(whole: Problem) -> Catalogue:
     ShapeNetPart's table of 50 parts is for it."""
     found: list[set[int]] = [set() for _ in whole.known]
     for pick in (whole.train, whole.val, whole.test):
-        for at, code in zip(pick.at, pick.labels, strict=True):
-            parts = np.unique(np.asarray(pick.items[at])[:, 6].astype(np.int64))
+        for item, code in zip(pick.each(), pick.labels, strict=True):
+            parts = np.unique(item[:, 6].astype(np.int64))
             found[code] |= set(parts[parts >= 0].tolist())
     return Catalogue(tuple(tuple(sorted(each)) for each in found))
 

@@ -12,7 +12,7 @@ from annotated_types import Ge, Le
 from modalities.audio.labelling.gallery import grouped
 from modalities.audio.sound import mfcc
 from modalities.labels import Array, Found, Labeler, Labels
-from modalities.video.clips import Sounds, sound_of
+from modalities.video.clips import sound_of, sounds_of
 from modalities.video.reading.readers import thumbnails
 
 # Part of the key of cached labels: the key knows the code of clips by itself, not of sounds.
@@ -33,6 +33,8 @@ class Mfcc(Labeler):
 
     def gather(self, found: Found) -> Labels:
         return grouped(
-            found, Sounds(found.items), kind="clusters", k=self.k, width=mfcc.COEFFICIENTS,
-            tool="mean MFCC, k-means", pictures=lambda rows: thumbnails(found.items[rows]),
+            found, kind="clusters", k=self.k, width=mfcc.COEFFICIENTS,
+            tool="mean MFCC, k-means",
+            sounds=lambda rows: sounds_of(found.raw(rows)),
+            pictures=lambda rows: thumbnails(found.raw(rows)),
         )  # fmt: skip

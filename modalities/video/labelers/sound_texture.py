@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le
 from modalities.audio.labelling import texture
 from modalities.audio.labelling.gallery import grouped
 from modalities.labels import Array, Found, Labeler, Labels
-from modalities.video.clips import Sounds, sound_of
+from modalities.video.clips import sound_of, sounds_of
 from modalities.video.reading.readers import thumbnails
 
 # Part of the key of cached labels: the key knows the code of clips by itself, not of sounds.
@@ -44,6 +44,8 @@ class SoundTexture(Labeler):
 
     def gather(self, found: Found) -> Labels:
         return grouped(
-            found, Sounds(found.items), kind=self.kind, k=self.k, width=self.components,
-            tool="sound texture, k-means", pictures=lambda rows: thumbnails(found.items[rows]),
+            found, kind=self.kind, k=self.k, width=self.components,
+            tool="sound texture, k-means",
+            sounds=lambda rows: sounds_of(found.raw(rows)),
+            pictures=lambda rows: thumbnails(found.raw(rows)),
         )  # fmt: skip

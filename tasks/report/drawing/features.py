@@ -81,8 +81,8 @@ def _encode(run: Trained, data: Data, order: list[int], budget: float) -> Any:
         for k in range(0, len(order), BATCH):
             if parts and time.monotonic() - started > budget:
                 break
-            raw = np.stack([data.arrays[data.row[i]] for i in order[k : k + BATCH]])
-            found = encoder(network.prepare(torch.from_numpy(raw))).float()
+            raw = torch.from_numpy(data.raw(order[k : k + BATCH]))
+            found = encoder(network.prepare(raw)).float()
             parts.append(torch.nn.functional.normalize(found, dim=1).numpy())
     features = np.concatenate(parts)
     if not np.isfinite(features).all():

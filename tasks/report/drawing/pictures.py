@@ -31,8 +31,7 @@ def thumbnails(data: Data, positions: Sequence[int]) -> list[str]:
         return []
     import numpy as np
 
-    raw = np.stack([data.arrays[data.row[i]] for i in positions])
-    drawn = named.reading(data.modality).thumbnails(raw)
+    drawn = named.reading(data.modality).thumbnails(data.raw(positions))
     return [uri(np.ascontiguousarray(picture)) for picture in drawn]
 
 

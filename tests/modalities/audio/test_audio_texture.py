@@ -20,6 +20,7 @@ from modalities.audio.labelling.gallery import grouped
 from modalities.audio.network.views import per_step
 from modalities.audio.sound import mfcc
 from modalities.common.training.monitor import Silence
+from modalities.items import Arrays
 from modalities.labels import Found
 from tasks.playroom.sounds import KINDS, record
 
@@ -118,7 +119,7 @@ def test_clusters_are_found_and_sure_of_themselves() -> None:
 def found(values: Any, items: Any, truth: Any, folder: Path, ok: Any = None) -> Found:
     ok = np.ones(len(values), bool) if ok is None else ok
     names = ["wood", "rain", *sorted(KINDS)]  # of the first two codes of most tests
-    return Found(values, ok, items, truth, names, folder, 0, Silence())
+    return Found(values, ok, Arrays(items), truth, names, folder, 0, Silence())
 
 
 def test_texture_labels_agree_with_kinds_that_mean_mfcc_confuse(tmp_path: Path) -> None:
@@ -132,7 +133,7 @@ def test_texture_labels_agree_with_kinds_that_mean_mfcc_confuse(tmp_path: Path) 
     assert made.values.shape == (80,) and made.values[3] == -1 and made.confidence[3] == 0
     assert made.provenance[3] == "none"
     means = np.stack([mfcc.mean(item) for item in items])
-    control = grouped(found(means, items, truth, tmp_path), items, kind="clusters", k=8,
+    control = grouped(found(means, items, truth, tmp_path), kind="clusters", k=8,
                       width=13, tool="mfcc")  # fmt: skip
     assert made.metrics["purity"] > control.metrics["purity"] + 0.1
     again = labeler.gather(found(values, items, truth, tmp_path, ok))

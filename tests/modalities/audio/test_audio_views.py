@@ -21,6 +21,7 @@ from modalities.common.measuring.rows import Row
 from modalities.common.steps import precompute
 from modalities.common.steps.precompute import done
 from modalities.common.training.monitor import Silence
+from modalities.items import Arrays
 
 torch.set_num_threads(1)
 
@@ -149,7 +150,7 @@ def test_spectrograms_made_once_give_the_same_views(name: str) -> None:
     label = torch.zeros((6, 101) if name == "masked_units" else 6, dtype=torch.int64)
     free = {"index": index, "free_label": label, "free_confidence": torch.ones(label.shape)}
     plain = made.views({"items": items, **free}, rng())
-    ready = torch.from_numpy(done(items.numpy(), made.once))
+    ready = torch.from_numpy(done(Arrays(items.numpy()), made.once).batch([*range(6)])["items"])
     again = made.views({"items": ready, **free}, rng())
     assert plain.keys() == again.keys()
     for key, value in plain.items():
@@ -159,28 +160,29 @@ def test_spectrograms_made_once_give_the_same_views(name: str) -> None:
 def test_what_is_done_once_is_done_for_all_items_and_within_bounds(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    items = np.arange(700, dtype=np.int16)[:, None].repeat(3, 1)
+    raw = np.arange(700, dtype=np.int16)[:, None].repeat(3, 1)
+    items = Arrays(raw)
     seen: list[int] = []
 
     def double(part: torch.Tensor) -> torch.Tensor:
         seen.append(len(part))
         return part.float() * 2
 
-    np.testing.assert_array_equal(done(items, double), items * 2.0)
+    np.testing.assert_array_equal(done(items, double).batch([*range(700)])["items"], raw * 2.0)
     assert seen == [1, 256, 256, 188]
     assert done(items, None) is items
     monkeypatch.setattr(precompute, "BYTES", 700 * 3 * 4 - 1)
     assert done(items, double) is items
-    assert len(done(items[:0], double)) == 0
+    assert len(done(items.part(0, 0), double)) == 0
 
 
 def test_fine_tuning_sees_spectrograms_that_were_made_once() -> None:
-    items, at = batch(9).numpy(), np.array([1, 2, 5, 8])
+    items, at = Arrays(batch(9).numpy()), np.array([1, 2, 5, 8])
     pick = Pick("train", items, at, np.array([0, 1, 0, 1]))
     plain = Setting(prepare, augment, "fp32", "cpu")
     ready = Setting(prepare, augment, "fp32", "cpu", once=log_mel).ready(pick)
     assert plain.ready(pick) is pick
-    assert ready.labels is pick.labels and ready.items.shape[:2] == (4, 1)
+    assert ready.labels is pick.labels and ready.raw().shape[:2] == (4, 1)
     part = ready.part(np.array([3, 0]))
     torch.testing.assert_close(
         augment(plain.batch(part.items, part.at), rng(2)),
@@ -201,7 +203,7 @@ def splits(each: int = 8) -> dict[str, Labelled]:
                 sounds.append((smooth * 3_000).astype(np.int16))
                 labels.append(kind)
         ids = [f"{name}{i}" for i in range(len(labels))]
-        found[name] = Labelled(np.stack(sounds), np.array(labels), ids, ["a", "b", "c"])
+        found[name] = Labelled(Arrays(np.stack(sounds)), np.array(labels), ids, ["a", "b", "c"])
     return found
 
 

@@ -19,6 +19,7 @@ from modalities.image.network.factory import build
 from modalities.image.network.views import augment, prepare
 from modalities.image.objectives.rotation import Rotation
 from modalities.image.tasks.few_shot import FewShot
+from modalities.items import Arrays
 
 CLASSES, SIDE = 6, 16
 ENCODER: dict[str, Any] = {"widths": [8, 16]}
@@ -45,7 +46,7 @@ def world(test: int = 10) -> dict[str, Labelled]:
             items[i, top : top + 8, left : left + 8][shapes[kind]] = colour
         ids = [f"{split}{i}" for i in range(len(shown))]
         names = [f"c{i}" for i in range(CLASSES)]
-        found[split] = Labelled(items, np.concatenate([labels, free]), ids, names)
+        found[split] = Labelled(Arrays(items), np.concatenate([labels, free]), ids, names)
     return found
 
 

@@ -14,6 +14,7 @@ from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.supervised import RECIPE, supervised
 from modalities.image.network import augment, build_encoder, prepare
 from modalities.image.tasks.classification import Classification
+from modalities.items import Arrays
 from tests.modalities.common.test_transfer import Quiet, Splits, rows
 from tests.tasks.transfer.test_transfer_stage import ingested, stage
 
@@ -33,7 +34,8 @@ def gratings(per: dict[str, int]) -> Splits:
         stripes = np.sin(waves + rng.uniform(0, 6.3, (len(labels), 1, 1)))
         items = 128 + 40 * stripes[..., None] + rng.normal(0, 25, (len(labels), 16, 16, 3))
         names = [f"{split}{i}" for i in range(len(labels))]
-        found[split] = Labelled(items.clip(0, 255).astype(np.uint8), labels, names, ["a", "b", "c"])
+        items = items.clip(0, 255).astype(np.uint8)
+        found[split] = Labelled(Arrays(items), labels, names, ["a", "b", "c"])
     return found
 
 

@@ -27,6 +27,7 @@ from modalities.common.training.monitor import (
     spacing,
     spread,
 )
+from modalities.items import Arrays
 from tasks.pretrain import pretrain
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -85,7 +86,7 @@ class Toy(Objective):
         return Step(loss * float("nan") if self.seen >= self.bad else loss, {"twice": 2 * loss})
 
 
-ITEMS = np.random.default_rng(0).integers(0, 256, (40, 4), dtype=np.uint8)
+ITEMS = Arrays(np.random.default_rng(0).integers(0, 256, (40, 4), dtype=np.uint8))
 PROBE = torch.rand(16, 4, generator=torch.Generator().manual_seed(0))
 
 

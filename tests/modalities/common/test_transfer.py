@@ -1,6 +1,7 @@
 """Transfer: honest draws, selection on validation only, controls that do what they say."""
 
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from modalities.common.measuring.linear import fit_linear
 from modalities.common.measuring.problem import Pick, best, draw_labels, problem
 from modalities.common.measuring.rows import Row, Skipped
 from modalities.image.tasks.classification import Classification, histogram
+from modalities.items import Arrays
 from tasks.transfer.measures import interval, row_of
 
 SIZE = 16
@@ -46,8 +48,12 @@ def coloured(classes: int, per: Mapping[str, int], seed: int = 0) -> Splits:
         items = colours[labels][:, None, None, None] * np.array([1.0, 0.5, 0.25]) + noise
         names = [f"{split}{i}" for i in range(len(labels))]
         items = items.clip(0, 255).astype(np.uint8)
-        found[split] = Labelled(items, labels, names, [f"c{i}" for i in range(classes)])
+        found[split] = Labelled(Arrays(items), labels, names, [f"c{i}" for i in range(classes)])
     return found
+
+
+def raw(split: Labelled, rows: Any = None) -> np.ndarray:
+    return split.items.batch(np.arange(len(split.items)) if rows is None else rows)["items"]
 
 
 def noise(classes: int, per: Mapping[str, int]) -> Splits:
@@ -55,7 +61,7 @@ def noise(classes: int, per: Mapping[str, int]) -> Splits:
     rng = np.random.default_rng(1)
     splits = coloured(classes, per)
     return {
-        name: Labelled(rng.integers(0, 256, s.items.shape, np.uint8), s.labels, s.ids, s.classes)
+        name: replace(s, items=Arrays(rng.integers(0, 256, raw(s).shape, np.uint8)))
         for name, s in splits.items()
     }
 
@@ -128,7 +134,7 @@ def test_a_new_item_moves_no_other() -> None:
     train = splits["train"]
     labels = np.r_[1, train.labels]
     splits["train"] = Labelled(
-        np.r_[train.items[:1], train.items], labels, ["new", *train.ids], train.classes
+        Arrays(raw(train, [0, *range(len(train.ids))])), labels, ["new", *train.ids], train.classes
     )
     whole = problem(splits)
     at = whole.train.at[draw_labels(whole.train, whole.ids, 5, 0, 0)]
@@ -195,7 +201,10 @@ def test_the_histogram_solves_colours_and_nothing_else() -> None:
     solved = rows(run(coloured(4, PER), "histogram"))["histogram", 5]
     assert solved.values == [1.0, 1.0]
     pick = Pick(
-        "test", np.full((1, SIZE, SIZE, 3), [255, 0, 64], np.uint8), np.arange(1), np.zeros(1)
+        "test",
+        Arrays(np.full((1, SIZE, SIZE, 3), [255, 0, 64], np.uint8)),
+        np.arange(1),
+        np.zeros(1),
     )
     assert histogram(pick)[0, 3 * 16 + 0 * 4 + 1] == 1.0
 
@@ -213,14 +222,17 @@ def test_nearest_item_is_the_nearest_for_any_kind_of_number() -> None:
     for kind in (np.uint8, np.int16, np.float32):
         known = Pick(
             "train",
-            rng.integers(0, 200, (30, 4, 5)).astype(kind),
+            Arrays(rng.integers(0, 200, (30, 4, 5)).astype(kind)),
             np.arange(0, 30, 2),
             np.arange(15),
         )
         asked = Pick(
-            "test", rng.integers(0, 200, (20, 4, 5)).astype(kind), np.arange(20), np.zeros(20)
+            "test",
+            Arrays(rng.integers(0, 200, (20, 4, 5)).astype(kind)),
+            np.arange(20),
+            np.zeros(20),
         )
-        far = known.items[::2][None].astype(float) - asked.items[:, None].astype(float)
+        far = known.raw()[None].astype(float) - asked.raw()[:, None].astype(float)
         assert np.array_equal(nearest_item(known, asked), (far**2).sum((2, 3)).argmin(1))
 
 
@@ -229,7 +241,7 @@ def test_majority_says_the_most_frequent() -> None:
     train = splits["train"]
     keep = np.r_[np.flatnonzero(train.labels == 2), np.flatnonzero(train.labels < 2)[:5]]
     splits["train"] = Labelled(
-        train.items[keep], train.labels[keep], [train.ids[i] for i in keep], train.classes
+        Arrays(raw(train, keep)), train.labels[keep], [train.ids[i] for i in keep], train.classes
     )
     row = rows(run(splits, "majority", budgets=["all"]))["majority", "all"]
     assert all((p == 2).all() for p in row.predictions)
@@ -271,7 +283,7 @@ def test_odd_splits(start: str) -> None:
     def only(split: str, wanted: list[int]) -> Labelled:
         s = splits[split]
         keep = np.flatnonzero(np.isin(s.labels, wanted))
-        return Labelled(s.items[keep], s.labels[keep], [s.ids[i] for i in keep], s.classes)
+        return Labelled(Arrays(raw(s, keep)), s.labels[keep], [s.ids[i] for i in keep], s.classes)
 
     odd = {
         "train": only("train", [0, 1, 3]),

@@ -9,6 +9,7 @@ import pytest
 import trimesh
 
 from modalities.common.training.monitor import Silence
+from modalities.items import Arrays
 from modalities.labels import Found
 from modalities.shape.labelers.convex_decomposition import TOOLS, ConvexDecomposition, clustered
 from modalities.shape.labelers.kmeans_coordinates import KmeansCoordinates
@@ -256,8 +257,8 @@ def test_coacd_or_what_follows_it(tmp_path: Path) -> None:
 
 def found(items: Any, values: Any, folder: Path) -> Found:
     count = len(items)
-    return Found(values, np.ones(count, bool), items, np.zeros(count, np.int64), ["shape"], folder,
-                 0, Silence())  # fmt: skip
+    return Found(values, np.ones(count, bool), Arrays(items), np.zeros(count, np.int64), ["shape"],
+                 folder, 0, Silence())  # fmt: skip
 
 
 def test_gathered_labels_say_who_made_them_and_how_good_they_are(tmp_path: Path) -> None:

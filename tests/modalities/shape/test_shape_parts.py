@@ -15,6 +15,7 @@ from modalities.common.measuring.finetune import Recipe
 from modalities.common.measuring.problem import Pick, problem
 from modalities.common.measuring.rows import Row, Skipped
 from modalities.common.training.monitor import Silence
+from modalities.items import Arrays
 from modalities.shape.drawing.pictures import draw
 from modalities.shape.measuring.joint import Joint
 from modalities.shape.measuring.miou import Catalogue, means, shape_iou
@@ -74,8 +75,12 @@ def shapes(count: int, seed: int, *, parts: bool = True) -> np.ndarray:
 
 def split(count: int, seed: int, **how: bool) -> Labelled:
     codes = np.arange(count) % 2
-    return Labelled(shapes(count, seed, **how), codes, [f"{seed}-{i}" for i in range(count)],
-                    ["rod", "disc"])  # fmt: skip
+    items = Arrays(shapes(count, seed, **how))
+    return Labelled(items, codes, [f"{seed}-{i}" for i in range(count)], ["rod", "disc"])
+
+
+def raw(split: Labelled) -> np.ndarray:
+    return split.items.batch(np.arange(len(split.items)))["items"]
 
 
 @pytest.fixture
@@ -107,9 +112,9 @@ def test_few_shapes_are_enough_for_an_easy_cut(splits: dict[str, Labelled]) -> N
 
 def test_one_category_has_parts_to_tell_apart(splits: dict[str, Labelled]) -> None:
     def rods(split: Labelled, part: float | None = None) -> Labelled:
-        items = split.items[::2].copy()
+        items = raw(split)[::2].copy()
         items[..., 6] = items[..., 6] if part is None else part
-        return Labelled(items, split.labels[::2], split.ids[::2], ["rod"])
+        return Labelled(Arrays(items), split.labels[::2], split.ids[::2], ["rod"])
 
     found = rows(quick(), "scratch", {name: rods(each) for name, each in splits.items()})
     assert len(found) == 2 and min(found[0].values) > 0.7
@@ -127,7 +132,7 @@ def test_what_was_predicted_is_drawn_beside_the_truth(
     assert len(np.unique(codes)) == 2 and len(shown) == 6, "three of each category"
     first = [np.flatnonzero(codes == code)[at] for code in (0, 1) for at in range(3)]
     for each, row in zip(shown, first, strict=True):
-        assert np.array_equal(each.item, splits["test"].items[row]), "in the order of categories"
+        assert np.array_equal(each.item, raw(splits["test"])[row]), "in the order of categories"
         known = each.true >= 0
         assert (each.true[known] == each.predicted[known]).mean() > 0.75
         assert each.predicted.min() >= 0 and each.predicted.max() <= each.true.max()
@@ -240,7 +245,7 @@ def test_what_cannot_be_measured_is_skipped_with_a_reason(splits: dict[str, Labe
 
 def test_joint_training_moves_the_encoder_by_both_losses(splits: dict[str, Labelled]) -> None:
     whole = with_parts(problem(splits))
-    items = splits["train"].items
+    items = raw(splits["train"])
     free = items[..., 6].astype(np.int32)
     seen: list[float] = []
 
@@ -250,7 +255,9 @@ def test_joint_training_moves_the_encoder_by_both_losses(splits: dict[str, Label
             seen.append(float(found.loss.detach()))
             return found
 
-    joint = Joint(items, free, 10.0, 4, lambda encoder: Watched(encoder, points=64, turn="none"))
+    joint = Joint(
+        Arrays(items), free, 10.0, 4, lambda encoder: Watched(encoder, points=64, turn="none")
+    )
     setting = settings(catalogue(whole), joint=joint)
     torch.manual_seed(0)
     model = Segmenter(build("small", **TINY), setting.catalogue, frozen=False)
@@ -262,14 +269,14 @@ def test_joint_training_moves_the_encoder_by_both_losses(splits: dict[str, Label
 def test_the_weight_of_the_joint_loss_counts(splits: dict[str, Labelled]) -> None:
     """With next to none training is the supervised one; Adam does not divide a weight out."""
     whole = with_parts(problem(splits))
-    items = splits["train"].items
+    items = raw(splits["train"])
     plain = settings(catalogue(whole))
 
     def trained(weight: float | None) -> torch.Tensor:
         setting = plain
         if weight is not None:
             joint = Joint(
-                items, items[..., 6].astype(np.int32), weight, 4,
+                Arrays(items), items[..., 6].astype(np.int32), weight, 4,
                 lambda encoder: Convexity(encoder, points=64, turn="none"),
             )  # fmt: skip
             setting = replace(plain, joint=joint)
@@ -296,7 +303,7 @@ def test_the_protocol_joint_learns_from_the_labels_of_its_run(splits: dict[str, 
     assert {r.protocol for r in bare if isinstance(r, Row)} == {"finetune"}
 
     train = splits["train"]
-    free = replace(train, free=train.items[..., 6].astype(np.int32))
+    free = replace(train, free=raw(train)[..., 6].astype(np.int32))
     found = rows(task, "pretrained", {**splits, "train": free}, encoder)
     one, two = (next(r for r in found if r.protocol == p) for p in ("finetune", "joint"))
     assert one.values == next(r for r in bare if isinstance(r, Row)).values
@@ -308,7 +315,7 @@ def test_the_control_joint_needs_and_uses_free_labels(splits: dict[str, Labelled
     with pytest.raises(UserError, match="needs free labels"):
         rows(quick(), "joint", splits)
     train = splits["train"]
-    free = train.items[..., 6].astype(np.int32)
+    free = raw(train)[..., 6].astype(np.int32)
     task = quick(points=48, min_steps=8, max_steps=8)
     one, two = (
         rows(task, start, {**splits, "train": replace(train, free=free)})[0].values
@@ -331,7 +338,7 @@ def test_shapes_are_classified(splits: dict[str, Labelled]) -> None:
 def test_a_pick_without_parts_is_cut() -> None:
     items = np.concatenate([shapes(2, 0), shapes(2, 1, parts=False)])
     whole = problem(
-        {"train": Labelled(items, np.array([0, 1, 0, 1]), list("abcd"), ["rod", "disc"])}
+        {"train": Labelled(Arrays(items), np.array([0, 1, 0, 1]), list("abcd"), ["rod", "disc"])}
     )
     assert with_parts(whole).train.at.tolist() == [0, 1]
     assert isinstance(with_parts(whole).val, Pick)

@@ -13,9 +13,9 @@ from sound_world import movie, peak, tone
 from modalities.base import Randomness
 from modalities.common.training.monitor import Silence
 from modalities.image.network.factory import build
-from modalities.items import UserError
+from modalities.items import Arrays, UserError
 from modalities.labels import Found
-from modalities.video.clips import Sounds, frames_of, pack, shape_of, sound_of
+from modalities.video.clips import frames_of, pack, shape_of, sound_of, sounds_of
 from modalities.video.labelers.sound_texture import SoundTexture
 from modalities.video.network import prepare
 from modalities.video.network.views import any_frame
@@ -46,7 +46,7 @@ def test_packing_loses_nothing() -> None:
     np.testing.assert_array_equal(frames_of(rows), frames)
     np.testing.assert_array_equal(frames_of(torch.from_numpy(rows)).numpy(), frames)
     np.testing.assert_array_equal(sound_of(rows[2]), sounds[2])
-    np.testing.assert_array_equal(Sounds(rows)[np.array([4, 1])], sounds[[4, 1]])
+    np.testing.assert_array_equal(sounds_of(rows[[4, 1]]), sounds[[4, 1]])
 
 
 def test_a_clip_is_frames_in_their_order_and_their_sound(tmp_path: Path) -> None:
@@ -185,8 +185,8 @@ def test_frames_go_with_their_cluster(tmp_path: Path) -> None:
     items = np.stack(rows)
     labeler = SoundTexture(k=2, components=3)
     values = np.stack([labeler.label(tmp_path, row) for row in items])
-    found = Found(values, np.ones(12, bool), items, np.arange(12) % 2, ["a", "b"], tmp_path, 0,
-                  Silence())  # fmt: skip
+    found = Found(values, np.ones(12, bool), Arrays(items), np.arange(12) % 2, ["a", "b"], tmp_path,
+                  0, Silence())  # fmt: skip
     made = labeler.gather(found)
     assert made.metrics["purity"] == 1
     assert (tmp_path / "clusters.html").read_text().count("data:image/png") == 24

@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 import modalities.image.reading
-from modalities.items import UserError
+from modalities.items import Arrays, UserError, item
 from tasks.channel import Channel
 from tasks.data import dataset
 from tasks.ingest import counts, ingest
@@ -159,12 +159,15 @@ def test_the_dataset_opens_as_splits(source: Path) -> None:
     assert (train.labels[21:] == -1).all()
     pool = dataset.pool(Path("data/image"))
     assert pool.ids == train.ids
-    assert isinstance(pool.items, np.memmap)
+    assert isinstance(pool.items, Arrays) and isinstance(pool.items.array, np.memmap)
     ids = {row["id"]: (name, row) for name, row in table().items()}
     for split in splits.values():
-        for item, label, name in zip(split.items, split.labels, split.ids, strict=True):
+        assert len(split.items) == len(split.ids)
+        for at, (label, name) in enumerate(zip(split.labels, split.ids, strict=True)):
             path, row = ids[name]
-            assert (item == modalities.image.reading.read(source / path, size=16)).all()
+            assert (
+                item(split.items, at) == modalities.image.reading.read(source / path, size=16)
+            ).all()
             assert (row["label"] or "-") == (split.classes[label] if label >= 0 else "-")
     assert dataset.table(Path("data/image")).num_rows == 36
 

@@ -11,6 +11,7 @@ from modalities.common.training.checkpoints import Checkpoints
 from modalities.common.training.loop import Loop
 from modalities.common.training.monitor import Silence
 from modalities.image.network import prepare
+from modalities.items import Arrays
 from tasks.pretrain import construct, plan_of
 from tasks.settings.params import Params, load
 
@@ -63,7 +64,7 @@ def test_the_published_settings_train(name: str, tmp_path: Path) -> None:
     coarse = rng.integers(0, 256, (ITEMS, SIDE // 4, SIDE // 4, 3), dtype=np.uint8)
     items = coarse.repeat(4, 1).repeat(4, 2)
     probe = prepare(torch.from_numpy(items[:4]))
-    loop = Loop(objective, items, plan, Silence(), probe)
+    loop = Loop(objective, Arrays(items), plan, Silence(), probe)
     before = {key: value.clone() for key, value in objective.encoder.state_dict().items()}
     for batch in loop.batches(0):
         loop.forward(batch)

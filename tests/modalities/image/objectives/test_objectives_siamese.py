@@ -24,6 +24,7 @@ from modalities.image.objectives.contrastive import Contrastive
 from modalities.image.objectives.mae import MAE
 from modalities.image.objectives.moco_v1 import MoCoV1
 from modalities.image.objectives.moco_v2 import MoCoV2
+from modalities.items import Arrays
 from tests.modalities.test_objectives import ITEMS, SMALL, encoder, randomness, raw, run
 
 torch.set_num_threads(1)
@@ -242,7 +243,7 @@ def test_a_killed_run_ends_bit_identical(
     tmp_path: Path, kind: type[Objective], options: dict[str, Any]
 ) -> None:
     """After 5 of 8 steps, going on from the checkpoint after 3; the bank is as long as the data."""
-    items, probe = raw("image")["items"].numpy(), prepare(raw("image")["items"])
+    items, probe = Arrays(raw("image")["items"].numpy()), prepare(raw("image")["items"])
     plan = Plan(epochs=2, batch_size=8, precision="bf16")
 
     def go(objective: Objective, folder: str) -> Objective:
