@@ -47,6 +47,7 @@ class Labeler(Protocol):
     Instances can be pickled; nothing is drawn at random but from a seed.
     """
 
+    needs: tuple[str, ...] = ()  # ("run",): it looks at the features of the run `Found.run`
     chunk: int = 64  # items labelled between two writes to the cache: few where each takes seconds
 
     def label(self, path: Path, item: Array) -> Array:

@@ -23,9 +23,9 @@ PACKAGES = ("tasks", "modalities")
 # result.
 PLUMBING = frozenset((
     "modalities.items", "modalities.named", "tasks.__main__", "tasks.channel",
-    "tasks.settings.methods", "tasks.settings.mistakes", "tasks.settings.options",
-    "tasks.provenance", "tasks.settings.params", "tasks.settings.strict", "tasks.sources",
-    "tasks.stage", "tasks.wiring",
+    "tasks.settings.classes", "tasks.settings.methods", "tasks.settings.mistakes",
+    "tasks.settings.options", "tasks.provenance", "tasks.settings.params", "tasks.settings.strict",
+    "tasks.sources", "tasks.stage", "tasks.wiring",
 ))  # fmt: skip
 
 

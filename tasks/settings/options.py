@@ -1,12 +1,15 @@
 """The options of a method, read from its source: importing it would import torch, for seconds.
 
-A method is the file `modalities/MODALITY/KIND/NAME.py`; the keyword-only arguments of its class's
-`__init__`, their annotations and defaults are the schema of its options in params.yaml.
+A method is the file `modalities/MODALITY/KIND/NAME.py`. The schema of its options in params.yaml:
+
+- the keyword-only arguments of its class's `__init__`, their annotations and defaults; a further
+  argument `**options` stands for the options of its base class;
+- of a task, which mostly has no `__init__`, the annotated attributes of its class and of its base
+  classes. A value without an annotation is a new default for an option of a base class.
 """
 
 import ast
 import re
-import threading
 import typing
 from dataclasses import dataclass
 from functools import cache
@@ -18,11 +21,13 @@ import annotated_types
 from pydantic import BaseModel, ConfigDict, create_model
 
 from modalities.items import UserError
+from tasks.settings.classes import Written, classes, tree
 from tasks.settings.strict import NONE
 
 ROOT = Path(__file__).resolve().parents[2] / "modalities"
+BASES = {"objectives": "Objective", "labelers": "Labeler", "tasks": "Task"}
 TIMM, VIT = "timm/", "vit_small_patch16_224"
-_parsing = threading.Lock()
+Option = tuple[ast.expr | None, ast.expr | None]  # annotation, default; None: not written
 # What an option's annotation may be made of.
 NAMES: dict[str, Any] = {
     **{kind.__name__: kind for kind in (int, float, bool, str, list, tuple, dict)},
@@ -58,8 +63,8 @@ def method(modality: str, kind: str, name: str) -> Found:
     """The method `name`, `kind` being its folder: objectives, labelers or tasks."""
     modality = home(modality) if kind == "tasks" else modality
     known = names(modality, kind)
-    base = {"objectives": "Objective", "labelers": "Labeler", "tasks": "Task"}[kind]
-    found = schema(ROOT / modality / kind / f"{name}.py", base) if name in known else None
+    path = ROOT / modality / kind / f"{name}.py"
+    found = schema(path, BASES[kind]) if name in known else None
     return Found(kind[:-1], name, found, known)
 
 
@@ -74,23 +79,22 @@ def encoder(modality: str, name: str) -> Found:
     modality = home(modality)
     own = _encoders(modality)
     if name in own:
-        return Found("encoder", name, _model(*own[name]), tuple(own))
+        return Found("encoder", name, _model(own[name]), tuple(own))
     if name.startswith(TIMM):
         found = _of_timm(modality, name)
-        return Found("encoder", name, _model(*found) if found else None, tuple(_timm()))
+        return Found("encoder", name, _model(found) if found else None, tuple(_timm()))
     path = ROOT / modality / "network" / "torchvision_nets.py"
     if not path.exists():
         return Found("encoder", name, None, tuple(own))
-    tree = _tree(path)
     families = next(
-        (ast.literal_eval(n.value) for n in tree.body
+        (ast.literal_eval(n.value) for n in tree(path).body
          if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "FAMILIES"), ()
     )  # fmt: skip
     known = tuple(b for b in _torchvision() if b.startswith(families)) if families else ()
     if name not in known:
         return Found("encoder", name, None, (*own, *known))
-    backbone = next(n for n in tree.body if isinstance(n, ast.ClassDef) and n.name == "Backbone")
-    return Found("encoder", name, _model(backbone, path), known)
+    backbone = next(each for each in classes(path) if each.name == "Backbone")
+    return Found("encoder", name, _model(backbone), known)
 
 
 def mismatch(modality: str, objective: str, encoder: str) -> str | None:
@@ -98,15 +102,14 @@ def mismatch(modality: str, objective: str, encoder: str) -> str | None:
 
     A kind narrower than that of torchvision's backbones is a base of some of the modality's own.
     """
-    tree = _tree(ROOT / modality / "objectives" / f"{objective}.py")
-    node = next(n for n in tree.body if isinstance(n, ast.ClassDef) and _derives(n, "Objective"))
-    arguments = init.args.args if (init := _init(node)) else []
+    init = _one(ROOT / modality / "objectives" / f"{objective}.py", "Objective").called()
+    arguments = init.args.args if init else []
     kind = next((ast.unparse(a.annotation) for a in arguments if a.annotation), "Encoder")
     if kind in ("Encoder", "ImageEncoder", "ShapeEncoder", "SoundEncoder"):
         return None
-    fit = [name for name, (n, _) in _encoders(home(modality)).items() if _derives(n, kind)]
+    fit = [name for name, each in _encoders(home(modality)).items() if each.derives(kind)]
     of_timm = _of_timm(home(modality), encoder)
-    if of_timm and _derives(of_timm[0], kind):
+    if of_timm and of_timm.derives(kind):
         return None
     if encoder in fit:
         return None
@@ -117,24 +120,30 @@ def mismatch(modality: str, objective: str, encoder: str) -> str | None:
 
 
 def needs_labels(modality: str, objective: str) -> bool:
-    """Does an objective read the free labels of its batch?"""
-    return '"free_label"' in (ROOT / modality / "objectives" / f"{objective}.py").read_text("utf-8")
+    """Does an objective learn from the free labels of its batch?"""
+    return "free_label" in needs(modality, "objectives", objective)
 
 
 def needs_run(modality: str, labeler: str) -> bool:
     """Does a labeler look at the features of a run?"""
-    return "found.run" in (ROOT / modality / "labelers" / f"{labeler}.py").read_text("utf-8")
+    return "run" in needs(modality, "labelers", labeler)
 
 
-def _encoders(modality: str) -> dict[str, tuple[ast.ClassDef, Path]]:
+def needs(modality: str, kind: str, name: str) -> tuple[str, ...]:
+    """What a method declares that it needs, `kind` being its folder: objectives or labelers."""
+    written = _one(ROOT / modality / kind / f"{name}.py", BASES[kind])
+    return tuple(written.value("needs") or ())
+
+
+def _encoders(modality: str) -> dict[str, Written]:
     """The modality's own encoders by name: the classes whose options all are keyword-only."""
     return {
-        node.name.lower(): (node, path)
+        each.name.lower(): each
         for path in sorted((ROOT / modality / "network").glob("*.py"))
         if "Encoder):" in path.read_text("utf-8")  # parsing takes longer than reading
-        for node in _tree(path).body
-        if isinstance(node, ast.ClassDef) and _derives(node, "Encoder")
-        if (init := _init(node)) and len(init.args.args) == 1
+        for each in classes(path)
+        if each.public and each.derives("Encoder")
+        if (init := each.called()) and len(init.args.args) == 1
     }
 
 
@@ -162,68 +171,63 @@ def _timm() -> dict[str, str]:
     }
 
 
-def _of_timm(modality: str, name: str) -> tuple[ast.ClassDef, Path] | None:
-    """The class that wraps a network of timm, and its file."""
+def _of_timm(modality: str, name: str) -> Written | None:
+    """The class that wraps a network of timm."""
     path = ROOT / modality / "network" / "timm_nets.py"
     if not name.startswith(TIMM) or not path.exists() or name not in _timm():  # reading all is last
         return None
     wanted = "TimmViT" if _timm()[name] in ("vision_transformer", "deit") else "TimmBackbone"
-    found = [n for n in _tree(path).body if isinstance(n, ast.ClassDef) and n.name == wanted]
-    return found[0], path
+    return next(each for each in classes(path) if each.name == wanted)
 
 
 @cache
 def schema(path: Path, base: str) -> type[BaseModel]:
     """A pydantic model of the options of the file's one public class that derives from `base`."""
-    found = [n for n in _tree(path).body if isinstance(n, ast.ClassDef) and _derives(n, base)]
+    return _model(_one(path, base))
+
+
+def _one(path: Path, base: str) -> Written:
+    found = [each for each in classes(path) if each.public and each.derives(base)]
     if len(found) != 1:
         raise UserError(f"{path}: expected one public {base} class, found {len(found)}")
-    return _model(found[0], path)
+    return found[0]
 
 
-def _tree(path: Path) -> ast.Module:
-    try:
-        return _parsed(path.read_text("utf-8"))
-    except SyntaxError as error:
-        raise UserError(f"{path}:{error.lineno}: not valid Python: {error.msg}") from None
-
-
-def _parsed(text: str) -> ast.Module:
-    """CPython 3.11 counts the depth of all threads' parses as one (python/cpython#106905): ours
-    wait for each other, and one that Prefect's got in the way of is done again."""
-    with _parsing:
-        try:
-            return ast.parse(text)
-        except SystemError:
-            return ast.parse(text)
-
-
-def _model(node: ast.ClassDef, path: Path) -> type[BaseModel]:
-    init = _init(node)
-    fields = _fields(init, path) if init else {}
+def _model(written: Written) -> type[BaseModel]:
+    fields: dict[str, Any] = {}
+    for name, (annotation, default) in _options(written).items():
+        if annotation is None or default is None:
+            raise UserError(f"{written.path}: option {name} needs an annotation and a default")
+        kind = eval(ast.unparse(annotation), {"__builtins__": {}}, NAMES)
+        fields[name] = (kind, ast.literal_eval(default))
     config = ConfigDict(extra="forbid", strict=True)
-    model: type[BaseModel] = create_model(node.name, __config__=config, **fields)
+    model: type[BaseModel] = create_model(written.name, __config__=config, **fields)
     return model
 
 
-def _init(node: ast.ClassDef) -> ast.FunctionDef | None:
-    return next(
-        (n for n in node.body if isinstance(n, ast.FunctionDef) and n.name == "__init__"), None
-    )
+def _options(written: Written) -> dict[str, Option]:
+    """Annotation and default of each option; a class's own stand for its base class's."""
+    init = written.init
+    found: dict[str, Option] = {}
+    if init is None or init.args.kwarg:  # what is left goes to the base class
+        for parent in reversed(written.parents()):
+            found |= _options(parent)
+        if written.name == "Task" or written.derives("Task"):
+            found |= _declared(written, found)
+    if init:
+        for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
+            found[argument.arg] = (argument.annotation, default)
+    return found
 
 
-def _derives(node: ast.ClassDef, base: str) -> bool:
-    written = [ast.unparse(b) for b in node.bases]
-    return not node.name.startswith("_") and any(
-        b.split(".")[-1].split("[")[0].endswith(base) for b in written
-    )
+def _declared(written: Written, known: dict[str, Option]) -> dict[str, Option]:
+    """A task's: its annotated attributes, and new values of those of its base class."""
+    found: dict[str, Option] = {}
+    for name, value, annotation in written.attributes():
+        if name in known or not (annotation is None or _private(name, annotation)):
+            found[name] = (annotation or known[name][0], value)
+    return found
 
 
-def _fields(init: ast.FunctionDef, path: Path) -> dict[str, Any]:
-    fields = {}
-    for argument, default in zip(init.args.kwonlyargs, init.args.kw_defaults, strict=True):
-        if argument.annotation is None or default is None:
-            raise UserError(f"{path}: option {argument.arg} needs an annotation and a default")
-        kind = eval(ast.unparse(argument.annotation), {"__builtins__": {}}, NAMES)
-        fields[argument.arg] = (kind, ast.literal_eval(default))
-    return fields
+def _private(name: str, annotation: ast.expr) -> bool:
+    return name.startswith("_") or ast.unparse(annotation).startswith("ClassVar")

@@ -23,6 +23,8 @@ class RunUnits(Labeler):
     are gathered, not per item: it depends on the weights, which the stage depends on as a whole.
     """
 
+    needs = ("run",)
+
     def __init__(
         self,
         *,

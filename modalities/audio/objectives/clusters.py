@@ -21,6 +21,7 @@ class Clusters(Objective):
     are those of two views in contrastive learning: what a cluster must be recognised in spite of.
     """
 
+    needs = ("free_label",)
     once = staticmethod(log_mel)
 
     def __init__(  # noqa: PLR0913

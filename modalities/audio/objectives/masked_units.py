@@ -26,6 +26,7 @@ class MaskedUnits(Objective):
     with the units' codes at `temperature`. `units`: at least as many as the labeler's k.
     """
 
+    needs = ("free_label",)
     once = staticmethod(log_mel)
 
     def __init__(

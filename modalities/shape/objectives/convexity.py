@@ -27,6 +27,8 @@ class Convexity(Objective):
     `turn`, `scale`, `shift`: how shapes are changed.
     """
 
+    needs = ("free_label",)
+
     def __init__(  # noqa: PLR0913
         self,
         encoder: ShapeEncoder,

@@ -27,6 +27,8 @@ class AmbientSound(Objective):
     strength of the change of colour; `grey`: probability.
     """
 
+    needs = ("free_label",)
+
     def __init__(
         self,
         encoder: ImageEncoder,

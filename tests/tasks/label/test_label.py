@@ -183,8 +183,8 @@ def test_the_name_of_a_choice_is_typed() -> None:
 
 
 NAMED = "expected a labeler's name"
-LABELS = ("image/objectives", 'x = batch["free_label"]', ("light", "lihgt"), "labels")
-RUNS = ("audio/labelers", "x = found.run", ("first", "frist"), "run")
+LABELS = ("image/objectives", ("Objective", "free_label"), ("light", "lihgt"), "labels")
+RUNS = ("audio/labelers", ("Labeler", "run"), ("first", "frist"), "run")
 
 
 @pytest.mark.parametrize(
@@ -206,10 +206,10 @@ def test_a_source_is_named_just_when_the_method_reads_one(
     from tasks.settings import methods, options
     from tasks.settings.mistakes import Mistakes
 
-    home, reads, (there, typo), field = place
+    home, (base, reads), (there, typo), field = place
     (tmp_path / home).mkdir(parents=True)
-    (tmp_path / home / "taught.py").write_text(f"{reads}\n")
-    (tmp_path / home / "alone.py").write_text("x = 1\n")
+    (tmp_path / home / "taught.py").write_text(f"class A({base}):\n    needs = ({reads!r},)\n")
+    (tmp_path / home / "alone.py").write_text(f"class A({base}):\n    x = 1\n")
     monkeypatch.setattr(options, "ROOT", tmp_path)
     check = methods.check_labels if field == "labels" else methods.check_run_of
     wrong = f"unknown {kind} {typo!r}; did you mean {there!r}?; allowed: none, {there}"

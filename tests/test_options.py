@@ -1,0 +1,148 @@
+"""The options of every method: names, types, constraints and defaults are what is written down.
+
+tests/option_schemas.txt has them; what is meant to change: `python tests/test_options.py`.
+"""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from modalities.items import UserError
+from tasks.settings import classes, options
+
+WRITTEN = Path(__file__).with_name("option_schemas.txt")
+MODALITIES = ("audio", "image", "shape", "video")
+ENCODERS = ("small", "vit", "transformer", "resnet18", "timm/resnet18", f"timm/{options.VIT}")
+
+
+def methods(kind: str) -> list[tuple[str, str]]:
+    """(modality, name) of all that there are."""
+    return [(m, name) for m in MODALITIES for name in options.names(m, kind)]
+
+
+def schemas() -> Iterator[tuple[str, options.Found]]:
+    for kind in ("objectives", "labelers", "tasks"):
+        for modality, name in methods(kind):
+            yield modality, options.method(modality, kind, name)
+    for modality in MODALITIES:
+        for name in ENCODERS:
+            yield modality, options.encoder(modality, name)
+
+
+def lines() -> list[str]:
+    found = []
+    for modality, each in schemas():
+        where = f"{modality} {each.kind} {each.name}"
+        fields = {} if each.schema is None else each.schema.model_fields
+        for name, field in sorted(fields.items()):
+            kind = f"{field.annotation} {field.metadata}".replace("typing.", "")
+            found.append(f"{where}.{name}: {kind} = {field.default!r}")
+    return sorted(found)
+
+
+def test_every_option_is_as_written() -> None:
+    assert lines() == WRITTEN.read_text("utf-8").splitlines()
+
+
+BASE = """
+from modalities.base import Objective
+
+class Base(Objective):
+    def __init__(self, encoder, *, width: int = 3, depth: Annotated[int, Gt(0)] = 1, last: str):
+        pass
+"""
+NEAR = """
+class Near(Base):
+    pass
+"""
+OWN = """
+class Own(Near):
+    def __init__(self, encoder, *, size: float = 0.5, width: int = 5, last: str = "x", **options):
+        super().__init__(encoder, width=width, last=last, **options)
+"""
+CLOSED = """
+class Closed(Near):
+    def __init__(self, encoder, *, size: float = 0.5):
+        super().__init__(encoder, last="x")
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """Base classes in two files of another project than this one."""
+    monkeypatch.setattr(classes, "PROJECT", tmp_path)
+    folder = tmp_path / "modalities" / "common"
+    folder.mkdir(parents=True)
+    (folder / "base.py").write_text(BASE, "utf-8")
+    (folder / "near.py").write_text(f"from modalities.common.base import Base\n{NEAR}", "utf-8")
+    return tmp_path
+
+
+@pytest.mark.parametrize(
+    "start",
+    [
+        "from modalities.common.near import Near\n",
+        "from modalities.common.near import Near as Farther\nclass Near(Farther): ...\n",
+        "from modalities.common import near\n",
+    ],
+    ids=["the class", "by another name", "its module"],
+)
+def test_options_are_those_of_the_base_classes_too(project: Path, start: str) -> None:
+    path = project / "own.py"
+    source = OWN if "import near" not in start else OWN.replace("(Near)", "(near.Near)")
+    path.write_text(start + source, "utf-8")
+    found = options._model(classes.classes(path)[-1])
+    assert found().model_dump() == {"width": 5, "depth": 1, "last": "x", "size": 0.5}
+    with pytest.raises(ValueError, match="depth"):
+        found.model_validate({"depth": 0})
+
+
+def test_a_class_that_passes_nothing_on_has_its_own_options_only(project: Path) -> None:
+    path = project / "closed.py"
+    path.write_text(f"from modalities.common.near import Near\n{CLOSED}", "utf-8")
+    assert options.schema(path, "Objective")().model_dump() == {"size": 0.5}
+
+
+def test_a_base_class_s_option_needs_a_default_as_well(project: Path) -> None:
+    path = project / "bare.py"
+    path.write_text("from modalities.common.near import Near\nclass Bare(Near): ...\n", "utf-8")
+    with pytest.raises(UserError, match="option last needs an annotation and a default"):
+        options.schema(path, "Objective")
+
+
+def read(kind: str, modality: str, name: str) -> str:
+    """The source of a method's class and of its base classes but the contract."""
+    base = options.BASES[kind]
+    path = options.ROOT / modality / kind / f"{name}.py"
+    (found,) = [c for c in classes.classes(path) if c.public and c.derives(base)]
+    files = {each.path for each in found.line() if each.name != base}
+    return "".join(file.read_text("utf-8") for file in files)
+
+
+@pytest.mark.parametrize(("modality", "name"), methods("objectives"))
+def test_an_objective_declares_the_labels_that_it_reads(modality: str, name: str) -> None:
+    reads = '["free_label"]' in read("objectives", modality, name)
+    assert options.needs(modality, "objectives", name) == ("free_label",) * reads
+
+
+@pytest.mark.parametrize(("modality", "name"), methods("labelers"))
+def test_a_labeler_declares_the_run_that_it_reads(modality: str, name: str) -> None:
+    reads = "found.run" in read("labelers", modality, name)
+    assert options.needs(modality, "labelers", name) == ("run",) * reads
+
+
+def test_needs_of_a_base_class_are_needs(project: Path) -> None:
+    base = project / "modalities" / "common" / "base.py"
+    base.write_text(base.read_text("utf-8") + '    needs = ("free_label",)\n', "utf-8")
+    path = project / "own.py"
+    path.write_text(f"from modalities.common.near import Near\n{OWN}", "utf-8")
+    (own,) = classes.classes(path)
+    assert own.value("needs") == ("free_label",)
+    path.write_text(f"from modalities.common.near import Near\n{OWN}    needs = ()\n", "utf-8")
+    (own,) = classes.classes(path)
+    assert own.value("needs") == ()
+
+
+if __name__ == "__main__":
+    WRITTEN.write_text("\n".join(lines()) + "\n", "utf-8")
