@@ -85,6 +85,36 @@ def test_all_mistakes_at_once(tmp_path: Path) -> None:
     assert len(str(caught.value).splitlines()) == 3
 
 
+@pytest.mark.parametrize(
+    ("task", "auxiliary", "expected"),
+    [
+        ("{}", "rotation", ""),
+        ("{pretext: jigsaw}", "jigsaw", ""),
+        ("{}", "none", "found 'none'; tasks.few_shot trains rotation beside; expected 'rotation'"),
+        ("{pretext: jigsaw}", "rotation", "found 'rotation'; tasks.few_shot trains jigsaw beside"),
+        ("", "jigsaw", "found 'jigsaw'; no task trains one; expected 'none'"),
+    ],
+)
+def test_auxiliary_names_what_few_shot_trains_beside(
+    tmp_path: Path, task: str, auxiliary: str, expected: str
+) -> None:
+    """dvc.yaml depends on `modalities/image/objectives/${image.auxiliary}.py`."""
+    image, rest = DEFAULT.split("\nvideo:")
+    few_shot = f"    few_shot: {task}\n" if task else ""
+    image = image.replace("    classification: {", f"{few_shot}    classification: {{", 1)
+    image = image.replace("  auxiliary: none", f"  auxiliary: {auxiliary}", 1)
+    path = tmp_path / "params.yaml"
+    path.write_text(f"{image}\nvideo:{rest}", "utf-8")
+    if not expected:
+        assert load(path).section("image").auxiliary == auxiliary
+        return
+    with pytest.raises(UserError) as caught:
+        load(path)
+    (message,) = str(caught.value).splitlines()
+    line = image[: image.index("\n  auxiliary")].count("\n") + 2
+    assert f"params.yaml:{line}: image.auxiliary: {expected}" in message
+
+
 def test_a_missing_file_says_where_it_was_looked_for(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="start from the project's folder"):
         load(tmp_path / "params.yaml")
