@@ -8,7 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from modalities import named
+from modalities.base import Objective
+from modalities.common.measuring.rows import Task
 from modalities.items import UserError
+from modalities.labels import Labeler
 from tasks.settings import classes, options
 
 WRITTEN = Path(__file__).with_name("option_schemas.txt")
@@ -130,6 +134,64 @@ def test_an_objective_declares_the_labels_that_it_reads(modality: str, name: str
 def test_a_labeler_declares_the_run_that_it_reads(modality: str, name: str) -> None:
     reads = "found.run" in read("labelers", modality, name)
     assert options.needs(modality, "labelers", name) == ("run",) * reads
+
+
+TASK = """
+class Mine({base}):
+    width: Annotated[int, Gt(0)] = 8
+    draws = 7
+    _kept: int = 3
+    where: ClassVar[str] = "here"
+
+    def __init__(self, **options):
+        super().__init__(**options)
+"""
+
+
+def test_a_task_s_options_are_its_annotated_attributes(tmp_path: Path) -> None:
+    path = tmp_path / "mine.py"
+    path.write_text(TASK.format(base="Task"), "utf-8")
+    assert options.schema(path, "Task")().model_dump() == {"width": 8}
+    path = tmp_path / "dense.py"
+    start = "from modalities.image.measuring.dense_task import DenseTask\n"
+    path.write_text(start + TASK.format(base="DenseTask"), "utf-8")
+    found = options.schema(path, "Task")
+    assert {"draws": 7, "width": 8, "patience": 4, "epochs": 60}.items() <= dict(found()).items()
+    with pytest.raises(ValueError, match="draws"):
+        found.model_validate({"draws": 1})
+
+
+@pytest.mark.parametrize(("modality", "name"), methods("tasks"))
+def test_a_task_has_the_options_that_its_source_says(modality: str, name: str) -> None:
+    found = options.method(modality, "tasks", name).schema
+    kind = named.method(options.home(modality), "tasks", name, Task)
+    assert found is not None and kind.defaults() == found().model_dump()
+    made = kind(encoder_options={"widths": [8, 8]})
+    assert made.chosen() == kind.defaults() | {"encoder_options": {"widths": [8, 8]}}
+    with pytest.raises(TypeError, match="no such options"):
+        kind(drwas=3)
+
+
+def test_no_task_changes_the_defaults_of_another() -> None:
+    kind = named.method("image", "tasks", "classification", Task)
+    kind().budgets.append(7)
+    assert 7 not in kind().budgets and 7 not in kind.budgets
+
+
+@pytest.mark.parametrize(("modality", "name"), methods("objectives"))
+def test_an_objective_takes_the_options_that_its_source_says(modality: str, name: str) -> None:
+    found = options.method(modality, "objectives", name).schema
+    fitting = (e for e in ENCODERS[:3] if not options.mismatch(modality, name, e))
+    encoder = named.network(options.home(modality)).build_encoder(next(fitting))
+    kind = named.method(modality, "objectives", name, Objective)
+    assert found is not None and kind(encoder, **found().model_dump()).encoder is encoder
+
+
+@pytest.mark.parametrize(("modality", "name"), methods("labelers"))
+def test_a_labeler_takes_the_options_that_its_source_says(modality: str, name: str) -> None:
+    found = options.method(modality, "labelers", name).schema
+    kind = named.method(modality, "labelers", name, Labeler)
+    assert found is not None and kind(**found().model_dump()).needs == kind.needs
 
 
 def test_needs_of_a_base_class_are_needs(project: Path) -> None:

@@ -1,10 +1,9 @@
 """Classifying sounds with few labels; rules: common/measuring/classification.py."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import numpy as np
-from annotated_types import Ge, Gt, Le, MinLen
 
 from modalities.audio.sound import mfcc
 from modalities.base import Encoder
@@ -38,39 +37,8 @@ class Classification(ClassificationTask):
     validation (docs/sound.md).
     """
 
-    def __init__(  # noqa: PLR0913
-        self,
-        *,
-        budgets: Annotated[list[Annotated[int, Gt(0)] | Literal["all"]], MinLen(1)] = [  # noqa: B006
-            1, 5, 20, "all",
-        ],
-        draws: Annotated[int, Ge(2)] = 5,
-        protocols: Annotated[list[Literal["linear", "knn", "finetune"]], MinLen(1)] = [  # noqa: B006
-            "linear", "knn", "finetune",
-        ],
-        strengths: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.0001, 0.001, 0.01, 0.1, 1.0, 10.0,
-        ],
-        neighbours: Annotated[list[Annotated[int, Gt(0)]], MinLen(1)] = [1, 3, 5, 10, 20],  # noqa: B006
-        learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.001, 0.003,
-        ],
-        scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.005, 0.015,
-        ],
-        scratch_factor: Annotated[float, Ge(1)] = 3.0,
-        epochs: Annotated[int, Gt(0)] = 150,
-        min_steps: Annotated[int, Gt(0)] = 40,
-        max_steps: Annotated[int, Gt(0)] = 130,
-        batch_size: Annotated[int, Gt(1)] = 48,
-        weight_decay: Annotated[float, Ge(0)] = 0.01,
-        smoothing: Annotated[float, Ge(0), Le(0.9)] = 0.1,
-        evaluations: Annotated[int, Gt(0)] = 6,
-        patience: Annotated[int, Gt(0)] = 3,
-        encoder: str = "small",
-        encoder_options: dict[str, bool | int | float | str | list[int]] = {},  # noqa: B006
-    ) -> None:  # fmt: skip
-        super().__init__(locals())
+    budgets = [1, 5, 20, "all"]
+    scratch_learning_rates = [0.005, 0.015]
 
     def build(self, name: str, **options: Any) -> Encoder:
         from modalities.audio.network.encoder import build
@@ -84,5 +52,5 @@ class Classification(ClassificationTask):
 
     def controls(self) -> dict[str, Callable[[], Method]]:
         return super().controls() | {
-            "mfcc": lambda: LinearProbe(MeanMfcc(), self.told["strengths"], repeats=True)
+            "mfcc": lambda: LinearProbe(MeanMfcc(), self.strengths, repeats=True)
         }

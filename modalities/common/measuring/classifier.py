@@ -4,36 +4,46 @@ How it is measured: modalities/common/measuring/classification.py.
 """
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import Any
+from typing import Annotated, Any, Literal
 
 import torch
+from annotated_types import Ge, Gt, Le, MinLen
 
 from modalities.base import Encoder, Labelled, Tell
 from modalities.common.measuring.classification import measure
-from modalities.common.measuring.finetune import FineTuning, Recipe
+from modalities.common.measuring.finetune import FineTuning
 from modalities.common.measuring.frozen import FrozenFeatures, Setting
 from modalities.common.measuring.knn import Majority, Neighbours
+from modalities.common.measuring.label_budget import LabelBudgetTask
 from modalities.common.measuring.linear import LinearProbe
 from modalities.common.measuring.problem import Method, Problem
-from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
-
-STEPS = ("epochs", "min_steps", "max_steps")
-FIXED = ("batch_size", "weight_decay", "smoothing", "evaluations", "patience")
+from modalities.common.measuring.rows import EncoderFactory, Row, Skipped
 
 
-class ClassificationTask(Task):
+class ClassificationTask(LabelBudgetTask):
     """Linear probe, k-NN and fine-tuning of an encoder, and the controls, at every budget.
 
     Random weights get learning rates of their own, as many of them, and `scratch_factor` times the
     steps; augmentation, schedule, batch and weight decay are the same for all starts. A modality
-    has the options, with defaults of its own, and says how its items are seen.
+    has defaults of its own, and says how its items are seen.
+
+    `strengths`: of the linear probe's penalty; `neighbours`: k of k-NN; both are chosen on
+    validation. `smoothing`: of the labels in fine-tuning.
     """
 
-    def __init__(self, told: Mapping[str, Any]) -> None:
-        """`told`: the options by name, the `locals()` of the modality's `__init__`."""
-        self.told = {k: v for k, v in told.items() if k not in ("self", "__class__")}
-        self.encoder: str = told["encoder"]
-        self.encoder_options: dict[str, Any] = told["encoder_options"]
+    protocols: Annotated[list[Literal["linear", "knn", "finetune"]], MinLen(1)] = [
+        "linear", "knn", "finetune",
+    ]  # fmt: skip
+    strengths: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [
+        0.0001, 0.001, 0.01, 0.1, 1.0, 10.0,
+    ]  # fmt: skip
+    neighbours: Annotated[list[Annotated[int, Gt(0)]], MinLen(1)] = [1, 3, 5, 10, 20]
+    scratch_factor = 3.0
+    epochs = 150
+    max_steps = 130
+    batch_size = 48
+    smoothing: Annotated[float, Ge(0), Le(0.9)] = 0.1
+    evaluations = 6
 
     def build(self, name: str, **options: Any) -> Encoder:
         """A new encoder of the modality."""
@@ -57,7 +67,7 @@ class ClassificationTask(Task):
                 return {start: controls[start]()}
             return self._protocols(start, encoder or self._fresh, whole, (seed, precision))
 
-        return measure(methods, splits, self.told["budgets"], self.told["draws"], seed, tell)
+        return measure(methods, splits, self.budgets, self.draws, seed, tell)
 
     def _fresh(self) -> Encoder:
         return self.build(self.encoder, **self.encoder_options)
@@ -69,22 +79,18 @@ class ClassificationTask(Task):
         setting = self.setting(precision, "cuda" if torch.cuda.is_available() else "cpu")
         pretrained = start == "pretrained"
         features = FrozenFeatures(make, setting, whole, None if pretrained else seed)
-        probe = LinearProbe(features, self.told["strengths"], repeats=pretrained)
+        probe = LinearProbe(features, self.strengths, repeats=pretrained)
         found: dict[str, Method] = {
             "linear": probe,
-            "knn": Neighbours(features, self.told["neighbours"], repeats=pretrained),
+            "knn": Neighbours(features, self.neighbours, repeats=pretrained),
         }
         if start != "random":
-            recipe = self._recipe(start)
+            rates, factor = (
+                (self.learning_rates, 1.0)
+                if pretrained
+                else (self.scratch_learning_rates, self.scratch_factor)
+            )
+            recipe = self.recipe(rates, factor, self.smoothing)
             found["finetune"] = FineTuning(make, recipe, setting, probe if pretrained else None)
-        wanted = ["finetune"] if start == "scratch" else self.told["protocols"]
+        wanted = ["finetune"] if start == "scratch" else self.protocols
         return {name: found[name] for name in wanted if name in found}
-
-    def _recipe(self, start: str) -> Recipe:
-        told = self.told
-        factor, rates = {
-            "pretrained": (1.0, told["learning_rates"]),
-            "scratch": (told["scratch_factor"], told["scratch_learning_rates"]),
-        }[start]
-        steps = {name: round(told[name] * factor) for name in STEPS}
-        return Recipe(learning_rates=rates, **steps, **{name: told[name] for name in FIXED})

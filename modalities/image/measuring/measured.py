@@ -19,16 +19,6 @@ NO_CONTROL: Mapping[str, str] = {
 WORDS = {"boxes": "boxes", "masks": "masks of all objects", "keypoints": "keypoints"}
 
 
-class Options(dict[str, Any]):
-    """A task's options by name, from the `locals()` of its `__init__`."""
-
-    def __init__(self, found: dict[str, Any]) -> None:
-        super().__init__({key: value for key, value in found.items() if key != "self"})
-
-    def schedule(self) -> Schedule:
-        return Schedule(**{key: self[key] for key in Schedule.__annotations__})
-
-
 @dataclass(frozen=True)
 class Budgets:
     """Whose start it is: "pretrained" or a control's name, its encoder, and what decides luck."""
@@ -45,7 +35,7 @@ class Measured:
 
     kind: Kind
     make: Callable[[Mapping[str, Annotations], Problem, int, dict[str, Any]], Places]
-    options: Options
+    options: dict[str, Any]
     places: Any = None
     shown: list[Shown] = field(default_factory=list)
 
@@ -76,7 +66,8 @@ def measured(
     size = len(next(whole.train.each()))
     task.places = task.make(notes, whole, size, options)
     make = how.encoder or _fresh(options)
-    made = Measuring(task.places, make, options.schedule(), setting(how.precision), how.start)
+    schedule = Schedule(**{key: options[key] for key in Schedule.__annotations__})
+    made = Measuring(task.places, make, schedule, setting(how.precision), how.start)
     yield from made.run(whole, possible, options["draws"], options["protocols"], how.seed, tell)
     task.shown = made.shown
 

@@ -1,9 +1,7 @@
 """Classifying pictures with few labels; rules: common/measuring/classification.py."""
 
 from collections.abc import Callable
-from typing import Annotated, Any, Literal
-
-from annotated_types import Ge, Gt, Le, MinLen
+from typing import Any
 
 from modalities.base import Encoder
 from modalities.common.measuring.classifier import ClassificationTask
@@ -23,39 +21,8 @@ class Classification(ClassificationTask):
     and more, more steps than these still help: raise `max_steps` where time allows.
     """
 
-    def __init__(  # noqa: PLR0913
-        self,
-        *,
-        budgets: Annotated[list[Annotated[int, Gt(0)] | Literal["all"]], MinLen(1)] = [  # noqa: B006
-            1, 5, 10, 50, "all",
-        ],
-        draws: Annotated[int, Ge(2)] = 5,
-        protocols: Annotated[list[Literal["linear", "knn", "finetune"]], MinLen(1)] = [  # noqa: B006
-            "linear", "knn", "finetune",
-        ],
-        strengths: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.0001, 0.001, 0.01, 0.1, 1.0, 10.0,
-        ],
-        neighbours: Annotated[list[Annotated[int, Gt(0)]], MinLen(1)] = [1, 3, 5, 10, 20],  # noqa: B006
-        learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.001, 0.003,
-        ],
-        scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.015, 0.03,
-        ],
-        scratch_factor: Annotated[float, Ge(1)] = 3.0,
-        epochs: Annotated[int, Gt(0)] = 150,
-        min_steps: Annotated[int, Gt(0)] = 40,
-        max_steps: Annotated[int, Gt(0)] = 130,
-        batch_size: Annotated[int, Gt(1)] = 48,
-        weight_decay: Annotated[float, Ge(0)] = 0.01,
-        smoothing: Annotated[float, Ge(0), Le(0.9)] = 0.1,
-        evaluations: Annotated[int, Gt(0)] = 6,
-        patience: Annotated[int, Gt(0)] = 3,
-        encoder: str = "small",
-        encoder_options: dict[str, bool | int | float | str | list[int]] = {},  # noqa: B006
-    ) -> None:  # fmt: skip
-        super().__init__(locals())
+    budgets = [1, 5, 10, 50, "all"]
+    scratch_learning_rates = [0.015, 0.03]
 
     def build(self, name: str, **options: Any) -> Encoder:
         from modalities.image.network.factory import build
@@ -69,6 +36,6 @@ class Classification(ClassificationTask):
 
     def controls(self) -> dict[str, Callable[[], Method]]:
         return super().controls() | {
-            "histogram": lambda: LinearProbe(histogram, self.told["strengths"], repeats=True),
+            "histogram": lambda: LinearProbe(histogram, self.strengths, repeats=True),
             "pixels": NearestItem,
         }

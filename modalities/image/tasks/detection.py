@@ -6,12 +6,12 @@ anchors sized to the picture. How it is measured: modalities/image/measuring/pro
 Shapes: B pictures, S their side, n objects of one.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, Le, MinLen, MultipleOf
+from annotated_types import Gt, Le, MultipleOf
 from torch import Tensor, nn
 from torchvision.models.detection.anchor_utils import AnchorGenerator
 from torchvision.models.detection.fcos import (
@@ -22,14 +22,14 @@ from torchvision.models.detection.fcos import (
 )
 from torchvision.models.detection.image_list import ImageList
 
-from modalities.base import Labelled, Randomness, Tell
+from modalities.base import Randomness
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.problem import Pick, Problem
-from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
 from modalities.image.measuring.annotations import Annotations, Objects
 from modalities.image.measuring.coco_metrics import Found, boxes
 from modalities.image.measuring.contract import Head, Places, chunks
-from modalities.image.measuring.measured import Budgets, Measured, Options, measured
+from modalities.image.measuring.dense_task import DenseTask
+from modalities.image.measuring.measured import Measured
 from modalities.image.measuring.pyramid import Pyramid
 from modalities.image.measuring.windows import whole, zoomed
 from modalities.image.network.contract import ImageEncoder
@@ -175,50 +175,21 @@ def _area(boxes: Tensor) -> Tensor:
     return (boxes[:, 2] - boxes[:, 0]) * (boxes[:, 3] - boxes[:, 1])
 
 
-class Detection(Task):
+class Detection(DenseTask):
     """AP, AP50 and AP75 of boxes at every budget, with a frozen and a fine-tuned encoder.
 
-    `width`: of the pyramid; `crop`: least share of the area that training pictures keep;
-    `detections`: boxes a picture at most; the other options: image/measuring/protocol.py.
+    `crop`: least share of the area that training pictures keep; `detections`: boxes a picture at
+    most.
     """
 
-    def __init__(  # noqa: PLR0913
-        self,
-        *,
-        budgets: Annotated[list[Annotated[int, Gt(0)] | Literal["all"]], MinLen(1)] = [5, 50],  # noqa: B006
-        draws: Annotated[int, Ge(2)] = 3,
-        protocols: Annotated[list[Literal["frozen", "finetune"]], MinLen(1)] = [  # noqa: B006
-            "frozen", "finetune",
-        ],
-        learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.0015, 0.003],  # noqa: B006
-        scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.001, 0.002,
-        ],
-        scratch_factor: Annotated[float, Ge(1)] = 2.0,
-        epochs: Annotated[int, Gt(0)] = 60,
-        min_steps: Annotated[int, Gt(0)] = 100,
-        max_steps: Annotated[int, Gt(0)] = 160,
-        batch_size: Annotated[int, Gt(1)] = 32,
-        weight_decay: Annotated[float, Ge(0)] = 0.01,
-        evaluations: Annotated[int, Gt(0)] = 4,
-        patience: Annotated[int, Gt(0)] = 4,
-        validation: Annotated[int, Gt(0)] = 200,
-        width: Annotated[int, Gt(0), MultipleOf(32)] = 64,
-        crop: Annotated[float, Gt(0), Le(1)] = 0.4,
-        detections: Annotated[int, Gt(0)] = 20,
-        encoder: str = "small",
-        encoder_options: dict[str, bool | int | float | str | list[int]] = {},  # noqa: B006
-    ) -> None:  # fmt: skip
-        self.options = Options(locals())
-        self.encoder, self.encoder_options = encoder, encoder_options
-        self.result: Measured | None = None
+    learning_rates = [0.0015, 0.003]
+    scratch_learning_rates = [0.001, 0.002]
+    width: Annotated[int, Gt(0), MultipleOf(32)] = 64
+    crop: Annotated[float, Gt(0), Le(1)] = 0.4
+    detections: Annotated[int, Gt(0)] = 20
 
-    def run(
-        self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
-        tell: Tell, *, seed: int = 0, precision: str = "fp32",
-    ) -> Iterator[Row | Skipped]:  # fmt: skip
-        self.result = Measured("boxes", Boxes, self.options)
-        yield from measured(self.result, Budgets(start, encoder, seed, precision), splits, tell)
+    def begin(self) -> Measured:
+        return Measured("boxes", Boxes, self.chosen())
 
     def show(self, folder: Any) -> None:
         from modalities.image.measuring.figures import show_boxes

@@ -39,37 +39,28 @@ class FewShot(Task):
     so no validation split is needed.
     """
 
-    def __init__(  # noqa: PLR0913
-        self,
-        *,
-        way: Annotated[int, Gt(1)] = 5,
-        shots: Annotated[list[Annotated[int, Gt(0)]], MinLen(1)] = [1, 5],  # noqa: B006
-        queries: Annotated[int, Gt(0)] = 15,
-        episodes: Annotated[int, Gt(0)] = 200,
-        novel: Annotated[int, Gt(1)] = 5,
-        draws: Annotated[int, Ge(2)] = 3,
-        head: Literal["prototypical", "cosine"] = "prototypical",
-        pretext: Literal["rotation", "jigsaw"] = "rotation",
-        options: dict[str, bool | int | float | str] = {},  # noqa: B006
-        weights: Annotated[list[Annotated[float, Ge(0), Le(1)]], MinLen(1)] = [0.0, 0.3, 0.5],  # noqa: B006
-        unlabelled: Annotated[int, Ge(-1)] = 0,
-        steps: Annotated[int, Ge(0)] = 300,
-        batch_size: Annotated[int, Gt(1)] = 64,
-        learning_rate: Annotated[float, Gt(0)] = 0.003,
-        scratch_learning_rate: Annotated[float, Gt(0)] = 0.01,
-        weight_decay: Annotated[float, Ge(0)] = 0.01,
-        encoder: str = "small",
-        encoder_options: dict[str, bool | int | float | str | list[int]] = {},  # noqa: B006
-    ) -> None:
-        self.episodes = Episodes(way, shots, queries, episodes, novel, draws)
-        self.fixed: dict[str, Any] = {
-            "head": head, "shots": max(shots), "unlabelled": unlabelled, "steps": steps,
-            "batch_size": batch_size, "weight_decay": weight_decay,
-        }  # fmt: skip
-        self.rates = {"pretrained": learning_rate, "scratch": scratch_learning_rate}
-        self.pretext, self.options = pretext, options
-        self.weights = weights if steps else [None]
-        self.encoder, self.encoder_options = encoder, encoder_options
+    way: Annotated[int, Gt(1)] = 5
+    shots: Annotated[list[Annotated[int, Gt(0)]], MinLen(1)] = [1, 5]
+    queries: Annotated[int, Gt(0)] = 15
+    episodes: Annotated[int, Gt(0)] = 200
+    novel: Annotated[int, Gt(1)] = 5
+    draws: Annotated[int, Ge(2)] = 3
+    head: Literal["prototypical", "cosine"] = "prototypical"
+    pretext: Literal["rotation", "jigsaw"] = "rotation"
+    options: dict[str, bool | int | float | str] = {}
+    weights: Annotated[list[Annotated[float, Ge(0), Le(1)]], MinLen(1)] = [0.0, 0.3, 0.5]
+    unlabelled: Annotated[int, Ge(-1)] = 0
+    steps: Annotated[int, Ge(0)] = 300
+    batch_size: Annotated[int, Gt(1)] = 64
+    learning_rate: Annotated[float, Gt(0)] = 0.003
+    scratch_learning_rate: Annotated[float, Gt(0)] = 0.01
+    weight_decay: Annotated[float, Ge(0)] = 0.01
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.asked = Episodes(
+            self.way, self.shots, self.queries, self.episodes, self.novel, self.draws
+        )
         self._auxiliary(self._fresh())  # mistaken options are known before anything runs
 
     def run(
@@ -80,10 +71,15 @@ class FewShot(Task):
 
         device = "cuda" if torch.cuda.is_available() else "cpu"
         setting = Setting(prepare, augment, precision, device)
-        schedule = Schedule(**self.fixed, learning_rate=self.rates.get(start, 0.0))
-        study = Study(self.episodes, schedule, setting, self._auxiliary, seed)
+        rates = {"pretrained": self.learning_rate, "scratch": self.scratch_learning_rate}
+        schedule = Schedule(
+            head=self.head, shots=max(self.shots), unlabelled=self.unlabelled, steps=self.steps,
+            batch_size=self.batch_size, weight_decay=self.weight_decay,
+            learning_rate=rates.get(start, 0.0),
+        )  # fmt: skip
+        study = Study(self.asked, schedule, setting, self._auxiliary, seed)
         features = RAW.get(start) or study.trained(encoder or self._fresh)
-        weights = self.weights if start in self.rates else [None]
+        weights = self.weights if start in rates and self.steps else [None]
         name = start if start in RAW else "prototypes"
         return study.rows(features, weights, splits, name, tell)
 

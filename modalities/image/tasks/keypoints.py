@@ -8,23 +8,23 @@ its maximum. So boxes and categories are given, and where the points are is what
 Shapes: B objects, S side of a picture and of a heatmap, K keypoints of a category, Q those of all.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Ge, Gt
 from torch import Tensor, nn
 
-from modalities.base import Labelled, Randomness, Tell
+from modalities.base import Randomness
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.problem import Pick, Problem
-from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
 from modalities.image.measuring.annotations import Annotations, Objects, mirror
 from modalities.image.measuring.coco_metrics import SIGMAS, Found, keypoints
 from modalities.image.measuring.contract import Head, Places, chunks
-from modalities.image.measuring.measured import Budgets, Measured, Options, measured
+from modalities.image.measuring.dense_task import DenseTask
+from modalities.image.measuring.measured import Measured
 from modalities.image.measuring.pyramid import Pyramid, added, resized
 from modalities.image.measuring.windows import around
 from modalities.image.network.contract import ImageEncoder
@@ -182,55 +182,23 @@ class Points(Places):
         return keypoints(predicted, self.truth(pick), self.sigmas)
 
 
-class Keypoints(Task):
+class Keypoints(DenseTask):
     """OKS AP, AP50 and AP75 at every budget, with a frozen and a fine-tuned encoder.
 
     `sigmas`: per keypoint by name, how far apart people put it, as a share of the object's size
     (COCO's person has its own by default, others `sigma`); `swaps`: which keypoints change places
     in a flip, beside those whose names differ by left and right; `margin`: of the cut around a box;
-    `spread`: of the heatmap's target, in pixels; the others: image/measuring/protocol.py.
+    `spread`: of the heatmap's target, in pixels.
     """
 
-    def __init__(  # noqa: PLR0913
-        self,
-        *,
-        budgets: Annotated[list[Annotated[int, Gt(0)] | Literal["all"]], MinLen(1)] = [5, 50],  # noqa: B006
-        draws: Annotated[int, Ge(2)] = 3,
-        protocols: Annotated[list[Literal["frozen", "finetune"]], MinLen(1)] = [  # noqa: B006
-            "frozen", "finetune",
-        ],
-        learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.003, 0.006],  # noqa: B006
-        scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.008, 0.02,
-        ],
-        scratch_factor: Annotated[float, Ge(1)] = 2.0,
-        epochs: Annotated[int, Gt(0)] = 60,
-        min_steps: Annotated[int, Gt(0)] = 100,
-        max_steps: Annotated[int, Gt(0)] = 160,
-        batch_size: Annotated[int, Gt(1)] = 32,
-        weight_decay: Annotated[float, Ge(0)] = 0.01,
-        evaluations: Annotated[int, Gt(0)] = 4,
-        patience: Annotated[int, Gt(0)] = 4,
-        validation: Annotated[int, Gt(0)] = 200,
-        width: Annotated[int, Gt(0)] = 64,
-        margin: Annotated[float, Ge(1)] = 1.25,
-        spread: Annotated[float, Gt(0)] = 1.0,
-        sigma: Annotated[float, Gt(0)] = 0.08,
-        sigmas: dict[str, Annotated[float, Gt(0)]] = {},  # noqa: B006
-        swaps: dict[str, str] = {},  # noqa: B006
-        encoder: str = "small",
-        encoder_options: dict[str, bool | int | float | str | list[int]] = {},  # noqa: B006
-    ) -> None:  # fmt: skip
-        self.options = Options(locals())
-        self.encoder, self.encoder_options = encoder, encoder_options
-        self.result: Measured | None = None
+    margin: Annotated[float, Ge(1)] = 1.25
+    spread: Annotated[float, Gt(0)] = 1.0
+    sigma: Annotated[float, Gt(0)] = 0.08
+    sigmas: dict[str, Annotated[float, Gt(0)]] = {}
+    swaps: dict[str, str] = {}
 
-    def run(
-        self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
-        tell: Tell, *, seed: int = 0, precision: str = "fp32",
-    ) -> Iterator[Row | Skipped]:  # fmt: skip
-        self.result = Measured("keypoints", Points, self.options)
-        yield from measured(self.result, Budgets(start, encoder, seed, precision), splits, tell)
+    def begin(self) -> Measured:
+        return Measured("keypoints", Points, self.chosen())
 
     def show(self, folder: Any) -> None:
         from modalities.image.measuring.figures import show_keypoints

@@ -7,22 +7,22 @@ the picture. How it is measured: modalities/image/measuring/protocol.py.
 Shapes: B pictures, S their side, C classes with the background, P width of the pyramid.
 """
 
-from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from annotated_types import Ge, Gt, Le, MinLen
+from annotated_types import Ge, Gt, Le
 from torch import Tensor, nn
 
-from modalities.base import Labelled, Randomness, Tell
+from modalities.base import Randomness
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.problem import Pick, Problem
-from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
 from modalities.image.measuring.annotations import IGNORE, Annotations
 from modalities.image.measuring.contract import Head, Places, chunks
-from modalities.image.measuring.measured import Budgets, Measured, Options, measured
+from modalities.image.measuring.dense_task import DenseTask
+from modalities.image.measuring.measured import Measured
 from modalities.image.measuring.miou import mean_iou
 from modalities.image.measuring.pyramid import Pyramid, added, resized
 from modalities.image.measuring.windows import whole, zoomed
@@ -97,50 +97,17 @@ class Masks(Places):
         return {"mIoU": mean_iou(self.truth(pick), np.stack(predicted), len(self.codes))}
 
 
-class Segmentation(Task):
+class Segmentation(DenseTask):
     """Mean IoU at every budget, with a frozen and a fine-tuned encoder.
 
-    `width`: of the pyramid; `crop`: least share of the area that training pictures keep; the other
-    options: modalities/image/measuring/protocol.py.
+    `crop`: least share of the area that training pictures keep; `dropout`: of the head.
     """
 
-    def __init__(  # noqa: PLR0913
-        self,
-        *,
-        budgets: Annotated[list[Annotated[int, Gt(0)] | Literal["all"]], MinLen(1)] = [5, 50],  # noqa: B006
-        draws: Annotated[int, Ge(2)] = 3,
-        protocols: Annotated[list[Literal["frozen", "finetune"]], MinLen(1)] = [  # noqa: B006
-            "frozen", "finetune",
-        ],
-        learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.003, 0.006],  # noqa: B006
-        scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.008, 0.02,
-        ],
-        scratch_factor: Annotated[float, Ge(1)] = 2.0,
-        epochs: Annotated[int, Gt(0)] = 60,
-        min_steps: Annotated[int, Gt(0)] = 100,
-        max_steps: Annotated[int, Gt(0)] = 160,
-        batch_size: Annotated[int, Gt(1)] = 32,
-        weight_decay: Annotated[float, Ge(0)] = 0.01,
-        evaluations: Annotated[int, Gt(0)] = 4,
-        patience: Annotated[int, Gt(0)] = 4,
-        validation: Annotated[int, Gt(0)] = 200,
-        width: Annotated[int, Gt(0)] = 64,
-        crop: Annotated[float, Gt(0), Le(1)] = 0.4,
-        dropout: Annotated[float, Ge(0), Le(0.9)] = 0.1,
-        encoder: str = "small",
-        encoder_options: dict[str, bool | int | float | str | list[int]] = {},  # noqa: B006
-    ) -> None:  # fmt: skip
-        self.options = Options(locals())
-        self.encoder, self.encoder_options = encoder, encoder_options
-        self.result: Measured | None = None
+    crop: Annotated[float, Gt(0), Le(1)] = 0.4
+    dropout: Annotated[float, Ge(0), Le(0.9)] = 0.1
 
-    def run(
-        self, start: str, encoder: EncoderFactory | None, splits: Mapping[str, Labelled],
-        tell: Tell, *, seed: int = 0, precision: str = "fp32",
-    ) -> Iterator[Row | Skipped]:  # fmt: skip
-        self.result = Measured("masks", Masks, self.options)
-        yield from measured(self.result, Budgets(start, encoder, seed, precision), splits, tell)
+    def begin(self) -> Measured:
+        return Measured("masks", Masks, self.chosen())
 
     def show(self, folder: Any) -> None:
         from modalities.image.measuring.figures import show_masks

@@ -12,13 +12,13 @@ from typing import Annotated, Any, Literal
 
 import numpy as np
 import torch
-from annotated_types import Ge, Gt, MinLen
+from annotated_types import Gt, MinLen
 
 from modalities.base import Labelled, Tell, UserError
 from modalities.common.measuring.classification import Meter, obstacle
-from modalities.common.measuring.finetune import Recipe
+from modalities.common.measuring.label_budget import LabelBudgetTask
 from modalities.common.measuring.problem import Pick, Problem, problem
-from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
+from modalities.common.measuring.rows import EncoderFactory, Row, Skipped
 from modalities.shape.measuring.joint import Joint
 from modalities.shape.measuring.miou import Catalogue
 from modalities.shape.measuring.part_runs import Runs
@@ -27,7 +27,7 @@ from modalities.shape.measuring.segmentation import Setting
 from modalities.shape.network.views import Change
 
 
-class Parts(Task):
+class Parts(LabelBudgetTask):
     """Fine-tuning, with and without the convexity loss, and a head on frozen features.
 
     Protocols of a pretrained encoder: `finetune`, `frozen`, and `joint`: fine-tuning with the
@@ -39,46 +39,22 @@ class Parts(Task):
     another (ten chairs are all it has), in place of one for all.
     """
 
-    def __init__(  # noqa: PLR0913
-        self,
-        *,
-        budgets: Annotated[list[Annotated[int, Gt(0)] | Literal["all"]], MinLen(1)] = [1, 5, 10],  # noqa: B006
-        draws: Annotated[int, Ge(2)] = 4,
-        protocols: Annotated[list[Literal["finetune", "frozen", "joint"]], MinLen(1)] = [  # noqa: B006
-            "finetune", "frozen",
-        ],
-        learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [0.001, 0.003],  # noqa: B006
-        scratch_learning_rates: Annotated[list[Annotated[float, Gt(0)]], MinLen(1)] = [  # noqa: B006
-            0.003, 0.01,
-        ],
-        scratch_factor: Annotated[float, Ge(1)] = 1.5,
-        joint_weight: Annotated[float, Gt(0)] = 10.0,
-        joint_batch_size: Annotated[int, Gt(0)] = 16,
-        points: Annotated[int, Gt(1)] = 512,
-        turn: Literal["none", "vertical", "any"] = "none",
-        per_category: bool = False,
-        epochs: Annotated[int, Gt(0)] = 60,
-        min_steps: Annotated[int, Gt(0)] = 40,
-        max_steps: Annotated[int, Gt(0)] = 120,
-        batch_size: Annotated[int, Gt(1)] = 16,
-        weight_decay: Annotated[float, Ge(0)] = 0.0001,
-        evaluations: Annotated[int, Gt(0)] = 4,
-        patience: Annotated[int, Gt(0)] = 3,
-        encoder: str = "small",
-        encoder_options: dict[str, bool | int | float | str | list[int]] = {},  # noqa: B006
-    ) -> None:  # fmt: skip
-        self.budgets, self.draws, self.protocols = budgets, draws, protocols
-        self.rates = {"scratch": scratch_learning_rates, "pretrained": learning_rates}
-        self.factor, self.points = scratch_factor, points
-        self.weight, self.pool_batch = joint_weight, joint_batch_size
-        self.per_category = per_category
-        self.change = Change(scale=0.2, shift=0.1, turn=turn)
-        self.steps = {"epochs": epochs, "min_steps": min_steps, "max_steps": max_steps}
-        self.fixed: dict[str, Any] = {
-            "batch_size": batch_size, "weight_decay": weight_decay, "smoothing": 0.0,
-            "evaluations": evaluations, "patience": patience,
-        }  # fmt: skip
-        self.encoder, self.encoder_options = encoder, encoder_options
+    budgets = [1, 5, 10]
+    draws = 4
+    protocols: Annotated[list[Literal["finetune", "frozen", "joint"]], MinLen(1)] = [
+        "finetune", "frozen",
+    ]  # fmt: skip
+    scratch_factor = 1.5
+    joint_weight: Annotated[float, Gt(0)] = 10.0
+    joint_batch_size: Annotated[int, Gt(0)] = 16
+    points: Annotated[int, Gt(1)] = 512
+    turn: Literal["none", "vertical", "any"] = "none"
+    per_category: bool = False
+    weight_decay = 0.0001
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(**options)
+        self.change = Change(scale=0.2, shift=0.1, turn=self.turn)
         self.examples: dict[str, list[Example]] = {}  # by protocol, of the last budget
         self.reached: dict[str, float | None] = {}  # likewise, on validation
 
@@ -151,17 +127,15 @@ class Parts(Task):
             "turn": self.change.turn,
         }
         return Joint(
-            train.items, train.free, self.weight, self.pool_batch,
+            train.items, train.free, self.joint_weight, self.joint_batch_size,
             lambda encoder: Convexity(encoder, points=self.points, **change),
         )  # fmt: skip
 
-    def _rates(self, start: str) -> list[float]:
-        return self.rates["pretrained" if start == "pretrained" else "scratch"]
-
     def _setting(self, start: str, parts: Catalogue, precision: str) -> Setting:
-        factor = self.factor if start in ("scratch", "joint") else 1.0
-        steps = {name: round(each * factor) for name, each in self.steps.items()}
-        recipe = Recipe(learning_rates=self._rates(start), **steps, **self.fixed)
+        pretrained = start == "pretrained"
+        rates = self.learning_rates if pretrained else self.scratch_learning_rates
+        factor = self.scratch_factor if start in ("scratch", "joint") else 1.0
+        recipe = self.recipe(rates, factor, smoothing=0.0)
         device = "cuda" if torch.cuda.is_available() else "cpu"
         return Setting(recipe, parts, self.points, self.change, precision, device)
 

@@ -68,10 +68,9 @@ def test_a_tiny_set_is_learnt(name: str, least: float, world: Path) -> None:
         "min_steps": 220, "max_steps": 220, "batch_size": 16, "evaluations": 4, "patience": 4,
         "scratch_factor": 1.0, "scratch_learning_rates": [0.01], "validation": 16,
     }  # fmt: skip
-    made = task(name, **options)
+    made = task(name, **options, budgets=["all"], draws=2)
     splits = load(world)
     splits = {"train": splits["train"], "val": splits["train"], "test": splits["train"]}
-    made.options.update(budgets=["all"], draws=2)
     values = [
         row.values[0]
         for row in made.run("scratch", None, splits, Channel("test"))
