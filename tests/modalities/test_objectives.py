@@ -136,10 +136,11 @@ def clouds() -> Batch:
 
 def make(path: Path) -> Objective:
     torch.manual_seed(0)
-    known = inspect.signature(kind(path)).parameters
+    known = methods.schema(path, "Objective").model_fields
     options = {key: value for key, value in SMALL.items() if key in known}
     options |= {k: SMALL[f"{path.stem}.{k}"] for k in known if f"{path.stem}.{k}" in SMALL}
-    made = kind(path)(encoder(path.parts[-3], known["encoder"].annotation), **options)
+    takes = inspect.signature(kind(path)).parameters["encoder"].annotation
+    made = kind(path)(encoder(path.parts[-3], takes), **options)
     made.begin(ITEMS)
     return made
 
@@ -233,7 +234,10 @@ def test_it_says_where_it_comes_from_and_what_can_be_chosen(path: Path) -> None:
     assert re.search(r"arXiv:\d{4}\.\d{4,5}|doi:", text), f"{path}: cite the paper"
     first, *options = inspect.signature(kind(path)).parameters.values()
     assert first.name == "encoder"
+    assert methods.schema(path, "Objective")()  # those of base classes have defaults, too
     for option in options:
+        if option.kind is option.VAR_KEYWORD:  # those of base classes
+            continue
         assert option.kind is option.KEYWORD_ONLY, option
         assert option.default is not option.empty, option
     lines = len(path.read_text("utf-8").splitlines())

@@ -3,9 +3,9 @@
 Shapes: P width of the projection.
 """
 
-from typing import Annotated
+from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le, Lt
+from annotated_types import Ge, Gt, Le
 
 from modalities.audio.network.views import contrastive, log_mel
 from modalities.base import Batch, Encoder, Randomness
@@ -22,23 +22,19 @@ class BYOL(SiameseObjective):
 
     once = staticmethod(log_mel)
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         encoder: Encoder,
         *,
-        projection: Annotated[int, Gt(0)] = 256,
-        hidden: Annotated[int, Gt(0)] = 4096,
-        momentum: Annotated[float, Ge(0), Lt(1)] = 0.99,
         crop: Annotated[float, Gt(0), Le(1)] = 0.5,
         shift: Annotated[float, Ge(0), Le(0.5)] = 0.2,
         tilt: Annotated[float, Ge(0), Le(2)] = 0.4,
         noise: Annotated[float, Ge(0), Le(1)] = 0.5,
         hide: Annotated[float, Ge(0), Le(0.5)] = 0.0,
+        **options: Any,
     ) -> None:
         augmentation = contrastive(crop=crop, shift=shift, tilt=tilt, noise=noise, hide=hide)
-        super().__init__(
-            encoder, augmentation, projection=projection, hidden=hidden, momentum=momentum
-        )
+        super().__init__(encoder, augmentation, **options)
 
     def views(self, batch: Batch, rng: Randomness) -> Batch:
         return super().views({"items": log_mel(batch["items"])}, rng)  # once for both views

@@ -3,19 +3,16 @@
 Shapes: B sounds, P width of the projection, N items of the data, K length of the queue.
 """
 
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
-from torch import nn
 
 from modalities.audio.network.views import contrastive, log_mel
 from modalities.base import Batch, Encoder, Randomness
-from modalities.common.network.heads import mlp
-from modalities.common.pretraining.instance import InstanceObjective
-from modalities.common.pretraining.negatives import EndToEnd, MemoryBank, Negatives, Queue
+from modalities.common.pretraining.instance import ContrastiveObjective
 
 
-class Contrastive(InstanceObjective):
+class Contrastive(ContrastiveObjective):
     """A crop of a sound must find another crop of it among those of other sounds.
 
     Cosine similarity at a temperature in place of COLA's bilinear one. `negatives: batch`: the
@@ -30,10 +27,7 @@ class Contrastive(InstanceObjective):
         self,
         encoder: Encoder,
         *,
-        negatives: Literal["batch", "memory_bank", "queue"] = "batch",
         temperature: Annotated[float, Gt(0)] = 0.2,
-        projection: Annotated[int, Gt(0)] = 128,
-        bank_momentum: Annotated[float, Ge(0), Lt(1)] = 0.5,
         queue: Annotated[int, Gt(0)] = 4096,
         momentum: Annotated[float, Ge(0), Lt(1)] = 0.99,
         splits: Annotated[int, Gt(0)] = 4,
@@ -42,16 +36,13 @@ class Contrastive(InstanceObjective):
         tilt: Annotated[float, Ge(0), Le(2)] = 0.4,
         noise: Annotated[float, Ge(0), Le(1)] = 0.5,
         hide: Annotated[float, Ge(0), Le(0.5)] = 0.0,
+        **options: Any,
     ) -> None:
-        head = mlp(encoder.dim, encoder.dim, projection)
-        source: Negatives = EndToEnd()
-        if negatives == "memory_bank":
-            source = MemoryBank(projection, momentum=bank_momentum)
-        elif negatives == "queue":
-            leader = nn.Sequential(encoder, head)
-            source = Queue(leader, projection, length=queue, momentum=momentum, splits=splits)
         augmentation = contrastive(crop=crop, shift=shift, tilt=tilt, noise=noise, hide=hide)
-        super().__init__(encoder, head, source, augmentation, temperature=temperature)
+        super().__init__(
+            encoder, augmentation, temperature=temperature, queue=queue, momentum=momentum,
+            splits=splits, **options,
+        )  # fmt: skip
 
     def views(self, batch: Batch, rng: Randomness) -> Batch:
         return super().views(batch | {"items": log_mel(batch["items"])}, rng)

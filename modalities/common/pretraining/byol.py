@@ -4,8 +4,10 @@ Shapes: B items, P width of the projection.
 """
 
 import math
+from typing import Annotated
 
 import torch
+from annotated_types import Ge, Gt, Lt
 from torch import Tensor, nn
 
 from modalities.base import Batch, Encoder, Objective, Progress, Randomness, Step
@@ -38,9 +40,9 @@ class SiameseObjective(Objective):
         encoder: Encoder,
         augmentation: Augment,
         *,
-        projection: int,
-        hidden: int,
-        momentum: float,
+        projection: Annotated[int, Gt(0)] = 256,
+        hidden: Annotated[int, Gt(0)] = 4096,
+        momentum: Annotated[float, Ge(0), Lt(1)] = 0.99,
     ) -> None:
         super().__init__()
         self.encoder, self.augmentation, self.momentum = encoder, augmentation, momentum

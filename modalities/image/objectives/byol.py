@@ -4,7 +4,7 @@ Shapes: P width of the projection.
 """
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 from annotated_types import Ge, Gt, Le, Lt
 
@@ -22,22 +22,19 @@ class BYOL(SiameseObjective):
     the same distribution: the paper's solarisation and its unequal blur are left out.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         encoder: Encoder,
         *,
-        projection: Annotated[int, Gt(0)] = 256,
-        hidden: Annotated[int, Gt(0)] = 4096,
         momentum: Annotated[float, Ge(0), Lt(1)] = 0.996,
         crop: Annotated[float, Gt(0), Le(1)] = 0.08,
         colour: Annotated[float, Ge(0), Le(2.5)] = 1.0,
         blur: Annotated[float, Ge(0), Le(1)] = 0.5,
         grey: Annotated[float, Ge(0), Le(1)] = 0.2,
+        **options: Any,
     ) -> None:
         augmentation = contrastive(crop=crop, colour=colour, blur=blur, grey=grey)
-        super().__init__(
-            encoder, augmentation, projection=projection, hidden=hidden, momentum=momentum
-        )
+        super().__init__(encoder, augmentation, momentum=momentum, **options)
 
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
         sheets.pairs(folder, *self.alike(batch, rng), others="nearest others")

@@ -6,20 +6,17 @@ Shapes: B pictures, P width of the projection, N items of the data, K length of 
 """
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any
 
-from annotated_types import Ge, Gt, Le, Lt
-from torch import nn
+from annotated_types import Ge, Gt, Le
 
 from modalities.base import Batch, Encoder, Randomness
-from modalities.common.network.heads import mlp
-from modalities.common.pretraining.instance import InstanceObjective
-from modalities.common.pretraining.negatives import EndToEnd, MemoryBank, Negatives, Queue
+from modalities.common.pretraining.instance import ContrastiveObjective
 from modalities.image.network.views import contrastive
 from modalities.image.pretext import sheets
 
 
-class Contrastive(InstanceObjective):
+class Contrastive(ContrastiveObjective):
     """A view must find its key among negatives by cosine similarity; where they come from is free.
 
     `negatives: batch`: the keys of the B - 1 other pictures, trained end to end; `memory_bank`: the
@@ -27,31 +24,18 @@ class Contrastive(InstanceObjective):
     network. `bank_momentum` moves the bank's features; `queue`, `momentum` and `splits` are MoCo's.
     """
 
-    def __init__(  # noqa: PLR0913
+    def __init__(
         self,
         encoder: Encoder,
         *,
-        negatives: Literal["batch", "memory_bank", "queue"] = "batch",
-        temperature: Annotated[float, Gt(0)] = 0.1,
-        projection: Annotated[int, Gt(0)] = 128,
-        bank_momentum: Annotated[float, Ge(0), Lt(1)] = 0.5,
-        queue: Annotated[int, Gt(0)] = 65536,
-        momentum: Annotated[float, Ge(0), Lt(1)] = 0.999,
-        splits: Annotated[int, Gt(0)] = 8,
         crop: Annotated[float, Gt(0), Le(1)] = 0.2,
         colour: Annotated[float, Ge(0), Le(2.5)] = 1.0,
         blur: Annotated[float, Ge(0), Le(1)] = 0.5,
         grey: Annotated[float, Ge(0), Le(1)] = 0.2,
+        **options: Any,
     ) -> None:
-        head = mlp(encoder.dim, encoder.dim, projection)
-        source: Negatives = EndToEnd()
-        if negatives == "memory_bank":
-            source = MemoryBank(projection, momentum=bank_momentum)
-        elif negatives == "queue":
-            leader = nn.Sequential(encoder, head)
-            source = Queue(leader, projection, length=queue, momentum=momentum, splits=splits)
         augmentation = contrastive(crop=crop, colour=colour, blur=blur, grey=grey)
-        super().__init__(encoder, head, source, augmentation, temperature=temperature)
+        super().__init__(encoder, augmentation, **options)
 
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
         sheets.pairs(folder, *self.alike(batch, rng), others="hardest negatives")

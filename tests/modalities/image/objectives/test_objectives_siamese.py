@@ -25,6 +25,7 @@ from modalities.image.objectives.mae import MAE
 from modalities.image.objectives.moco_v1 import MoCoV1
 from modalities.image.objectives.moco_v2 import MoCoV2
 from modalities.items import Arrays
+from tasks.settings.options import schema
 from tests.modalities.test_objectives import ITEMS, SMALL, encoder, randomness, raw, run
 
 torch.set_num_threads(1)
@@ -33,9 +34,10 @@ SOURCES = ("batch", "memory_bank", "queue")
 
 def make(kind: type[Objective], **options: Any) -> Any:
     torch.manual_seed(0)
-    known = inspect.signature(kind).parameters
+    known = schema(Path(inspect.getfile(kind)), "Objective").model_fields
     small = {key: value for key, value in SMALL.items() if key in known}
-    made = kind(encoder("image", known["encoder"].annotation), **(small | options))  # type: ignore[call-arg]
+    takes = inspect.signature(kind).parameters["encoder"].annotation
+    made = kind(encoder("image", takes), **(small | options))  # type: ignore[call-arg]
     made.begin(ITEMS)
     return made
 
