@@ -1,6 +1,6 @@
 """The options of every method: names, types, constraints and defaults are what is written down.
 
-tests/option_schemas.txt has them; what is meant to change: `python tests/test_options.py`.
+tests/tasks/settings/option_schemas.txt has them; what is meant to change: `python tests/tasks/settings/test_options.py`.
 """
 
 from collections.abc import Iterator
