@@ -11,6 +11,7 @@ import trimesh
 from modalities.common.training.monitor import Silence
 from modalities.items import Arrays
 from modalities.labels import Found
+from modalities.shape.drawing.pictures import numbered
 from modalities.shape.labelers.convex_decomposition import TOOLS, ConvexDecomposition, clustered
 from modalities.shape.labelers.kmeans_coordinates import KmeansCoordinates
 from modalities.shape.labelers.random import Random
@@ -75,7 +76,7 @@ def test_every_point_gets_the_piece_below_it() -> None:
     which, outside = hulls.assign(pieces, points, np.tile((0, 0, 1.0), (3, 1)))
     assert which.tolist() == [0, 1, 1]
     np.testing.assert_allclose(outside, [0, 0, 0.5], atol=1e-9)
-    assert hulls.numbered(np.array([7, 3, 3, 9, 3, 9])).tolist() == [2, 0, 0, 1, 0, 1]
+    assert numbered(np.array([7, 3, 3, 9, 3, 9])).tolist() == [2, 0, 0, 1, 0, 1]
 
 
 def test_bars_are_told_apart(tmp_path: Path) -> None:
