@@ -1,6 +1,7 @@
 """The options of every method: names, types, constraints and defaults are what is written down.
 
-tests/tasks/settings/option_schemas.txt has them; what is meant to change: `python tests/tasks/settings/test_options.py`.
+option_schemas.txt beside this file has them. For a change that is meant, run this file by itself:
+`python tests/tasks/settings/test_options.py`.
 """
 
 from collections.abc import Iterator
