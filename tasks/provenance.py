@@ -142,7 +142,7 @@ def digest(path: Path) -> str | None:
         + (_short(_content(file)) if file.suffix.lower() in READ else "")
         for file in _files(path)
     ]
-    return _short("\n".join(sorted(lines)).encode())
+    return _short(os.fsencode("\n".join(sorted(lines))))  # names may be no UTF-8
 
 
 def _files(folder: Path) -> Iterator[Path]:
