@@ -6,10 +6,10 @@ Beside `items` and `index` a run with free labels has `free_label` and `free_con
 modality whose items differ in length has `lengths`.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol, TypeAlias
+from typing import Any, ClassVar, Protocol, TypeAlias
 
 import torch
 from torch import Tensor, nn
@@ -99,9 +99,10 @@ class Progress:
 
 
 class Encoder(nn.Module):
-    """The only thing that pretraining keeps. Subclasses set `dim` (D)."""
+    """What pretraining keeps. Subclasses set `dim` (D)."""
 
     dim: int
+    fits: ClassVar[tuple[str, ...]] = ()  # options that may differ where its weights come from
 
     def tokens(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         """(B, ...) -> (B, N, D). With `visible` (B, K) int64: only these, -> (B, K, D)."""
@@ -110,6 +111,42 @@ class Encoder(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         """(B, ...) -> (B, D)."""
         return self.tokens(x).mean(1)
+
+    def fitted(self, name: str, found: Tensor, shape: torch.Size) -> Tensor:  # noqa: ARG002
+        """`found`, of an encoder of this kind, in the shape of the own tensor `name`.
+
+        As it is where it has that shape or where it cannot be fitted.
+        """
+        return found
+
+    def adopt(self, tensors: Mapping[str, Tensor], skip: Iterable[str] = ()) -> list[str]:
+        """Take an encoder's weights, positions and patches fitted to this one's size.
+
+        `skip`: tensors or modules, by name, that stay as they are. UserError names what does not
+        fit, and then nothing has changed. What was fitted is said in words.
+        """
+        apart, words = tuple(skip), []
+        taken = {k: v for k, v in self.state_dict().items() if not _within(k, apart)}
+        found: dict[str, Tensor] = {}
+        for name, own in taken.items():
+            if name not in tensors:
+                raise UserError(f"expected a tensor for {name}, found none of its name")
+            found[name] = self.fitted(name, tensors[name], own.shape)
+            change = f"{name} of shape {tuple(own.shape)}, found {tuple(tensors[name].shape)}"
+            if found[name].shape != own.shape:
+                raise UserError(f"expected {change}")
+            if tensors[name].shape != own.shape:
+                words.append(change)
+        for name in tensors:
+            if name not in taken and not _within(name, apart):
+                raise UserError(f"found a tensor {name}, which the encoder does not have")
+        self.load_state_dict(found, strict=False)
+        return words
+
+
+def _within(name: str, modules: tuple[str, ...]) -> bool:
+    """Whether a tensor is one of these, or lies in one of them."""
+    return any(name == each or name.startswith(f"{each}.") for each in modules)
 
 
 class Objective(nn.Module):
@@ -141,6 +178,10 @@ class Objective(nn.Module):
 
     def after_step(self, progress: Progress) -> None:
         """What moves without a gradient: EMA, queue, bank. Called after each optimiser step."""
+
+    def kept(self) -> dict[str, nn.Module]:
+        """What the run leaves behind, by the name of its file; `encoder` is what others open."""
+        return {"encoder": self.encoder}
 
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
         """Draw what the task is and how well it is done, for people: *.png, *.html in `folder`.

@@ -17,8 +17,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.settings.params import PARAMS, Params
+from tasks.settings.templates import at
 from tasks.stage import read_json, write_json
-from tasks.wiring import ROOT, Wired, at, wired
+from tasks.wiring import ROOT, Wired, wired
 
 CODE = ("tasks", "modalities")
 # Files whose content counts; of all others, such as pictures and sounds, the name and the size do.

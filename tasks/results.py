@@ -59,9 +59,9 @@ def places(params: Params) -> list[Place]:
 
 
 def read(params: Params, now: Now) -> tuple[list[dict[str, Any]], list[dict[str, Any]]]:
-    """Of all results that are current, the demonstration's last: rows (KEYS, `chosen`,
-    `other_encoder`, `demonstration`); skipped budgets (modality, run, task, budget, reason,
-    `demonstration`)."""
+    """Of all results that are current, the demonstration's last: rows (KEYS, `chosen`, `values`
+    of the draws, `other_encoder`, `demonstration`); skipped budgets (modality, run, task, budget,
+    reason, `demonstration`)."""
     rows: list[dict[str, Any]] = []
     skipped: list[dict[str, Any]] = []
     for place in sorted(current(params, now), key=lambda place: place.demonstration):
@@ -73,7 +73,7 @@ def read(params: Params, now: Now) -> tuple[list[dict[str, Any]], list[dict[str,
                 full = {"low": None, "high": None, **row, **head, "objective": place.objective}
                 chosen = row.get("chosen") or {}
                 beside = {"chosen": chosen, "other_encoder": found.get("other_encoder")}
-                beside["demonstration"] = place.demonstration
+                beside |= {"demonstration": place.demonstration, "values": row.get("values")}
                 rows.append({key: full[key] for key in KEYS} | beside)
         skipped += [{**head, **entry} for entry in found.get("skipped", [])]
     return rows, skipped

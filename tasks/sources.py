@@ -22,10 +22,11 @@ PACKAGES = ("tasks", "modalities")
 # They check values and pass them on, find a module by its name, say how it goes: they decide no
 # result.
 PLUMBING = frozenset((
-    "modalities.items", "modalities.named", "tasks.__main__", "tasks.channel",
-    "tasks.settings.classes", "tasks.settings.methods", "tasks.settings.mistakes",
-    "tasks.settings.options", "tasks.provenance", "tasks.settings.params", "tasks.settings.strict",
-    "tasks.sources", "tasks.stage", "tasks.wiring",
+    "modalities.named", "tasks.__main__", "tasks.channel",
+    "tasks.provenance", "tasks.settings.classes", "tasks.settings.methods",
+    "tasks.settings.mistakes", "tasks.settings.options", "tasks.settings.params",
+    "tasks.settings.starts", "tasks.settings.strict", "tasks.settings.templates", "tasks.sources",
+    "tasks.stage", "tasks.wiring",
 ))  # fmt: skip
 
 

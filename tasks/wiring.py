@@ -4,7 +4,6 @@ It is the only place where stages are wired, so what a result depends on is read
 written nowhere else. DVC itself is not asked: a stage is a plain process.
 """
 
-import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import cache
@@ -14,8 +13,9 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
+from tasks.settings.templates import TEMPLATE, at
+
 ROOT = Path(__file__).resolve().parents[1]  # dvc.yaml is code: it belongs to these very sources
-TEMPLATE = re.compile(r"\$\{([^}]+)\}")
 
 
 @dataclass(frozen=True)
@@ -79,13 +79,3 @@ def _value(told: Any, values: Mapping[str, Any]) -> Any:
     """What a template that is all of a text stands for; anything else as it is."""
     match = TEMPLATE.fullmatch(told) if isinstance(told, str) else None
     return at(values, match[1]) if match else told
-
-
-def at(values: Mapping[str, Any], key: str, otherwise: Any = None) -> Any:
-    """The value at `a.b.c`."""
-    found: Any = values
-    for part in key.strip().split("."):
-        if not isinstance(found, Mapping) or part not in found:
-            return otherwise
-        found = found[part]
-    return found

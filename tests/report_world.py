@@ -2,7 +2,7 @@
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,11 +28,13 @@ BUDGETS = (1, 5, 10, 50, "all")
 PROTOCOLS = {"linear": 0.0, "knn": -0.05, "finetune": -0.02}
 
 
-def params(runs: Iterable[str] = ("rotation", "moco_v2"), **image: Any) -> Params:
+def params(
+    runs: Iterable[str] | Mapping[str, Any] = ("rotation", "moco_v2"), **image: Any
+) -> Params:
     section: dict[str, Any] = {
         "source": "raw/playroom/image",
         "labels": "raw/playroom/image",
-        "runs": {run: {"objective": run} for run in runs},
+        "runs": runs if isinstance(runs, Mapping) else {run: {"objective": run} for run in runs},
         "controls": ["scratch", "random", "majority", "histogram", "pixels"],
         "tasks": {"classification": {"budgets": list(BUDGETS), "draws": 5}},
     }

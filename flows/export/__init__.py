@@ -3,8 +3,6 @@
 Shapes: B pictures, S the side that the encoder was trained on, D its features.
 """
 
-import hashlib
-import json
 import logging
 import shutil
 import warnings
@@ -16,6 +14,7 @@ from tempfile import mkdtemp
 from typing import TYPE_CHECKING, Any
 
 from flows.export import card
+from modalities.common.network.trained import CONFIG, MODELS, WEIGHTS, Start, opened
 from modalities.items import UserError
 from tasks.settings.params import Params, load
 
@@ -24,8 +23,7 @@ if TYPE_CHECKING:
 
     from modalities.base import Encoder
 
-MODELS = Path("models")
-NEEDED = ("encoder.safetensors", "config.json", "metrics.json")
+NEEDED = (WEIGHTS, CONFIG, "metrics.json")
 IN_ONE_FILE = 1_500_000_000  # bytes of weights: ONNX (protobuf) holds at most 2 GB in one file
 
 
@@ -36,15 +34,16 @@ def export(run: str, folder: Path) -> None:
     `encoder.onnx`, both (B, 3, S, S) float -> (B, D) float for any B, and a card, `README.md`.
     """
     params, folder = load(), folder.resolve()
-    model = _trained(params, run)
+    _trained(params, run)
     _refuse(folder)
+    start = opened(run)
     try:
         folder.parent.mkdir(parents=True, exist_ok=True)
         part = Path(mkdtemp(prefix=f".{folder.name}.", suffix=".part", dir=folder.parent))
     except OSError as error:
         raise UserError(f"{folder}: cannot be written: {error.strerror}") from None
     try:
-        _write(params, run, model, part)
+        _write(params, run, start, part)
         folder.mkdir(exist_ok=True)
         for path in sorted(part.iterdir()):
             path.replace(folder / path.name)
@@ -54,23 +53,15 @@ def export(run: str, folder: Path) -> None:
         shutil.rmtree(part, ignore_errors=True)
 
 
-def _trained(params: Params, run: str) -> Path:
-    """The folder that training left; UserError without one, or if it is damaged."""
+def _trained(params: Params, run: str) -> None:
+    """UserError for what is no run, or not trained yet."""
     params.run(run)
-    folder = MODELS / run
-    missing = [name for name in NEEDED if not (folder / name).is_file()]
+    missing = [name for name in NEEDED if not (MODELS / run / name).is_file()]
     if missing:
         raise UserError(
-            f"{folder}: {missing[0]} not found: the run {run!r} is not trained yet; "
+            f"{MODELS / run}: {missing[0]} not found: the run {run!r} is not trained yet; "
             f"`glean run {run}` trains it"
         )
-    digest = hashlib.sha256((folder / NEEDED[0]).read_bytes()).hexdigest()
-    if json.loads((folder / "config.json").read_text("utf-8"))["sha256"] != digest:
-        raise UserError(
-            f"{folder}/{NEEDED[0]}: not what its config.json describes; "
-            f"`glean run {run}` brings it back"
-        )
-    return folder
 
 
 def _refuse(folder: Path) -> None:
@@ -80,18 +71,16 @@ def _refuse(folder: Path) -> None:
         raise UserError(f"{folder}: is not empty; expected a new or empty folder")
 
 
-def _write(params: Params, run: str, model: Path, folder: Path) -> None:
+def _write(params: Params, run: str, start: Start, folder: Path) -> None:
     from tasks.stage import write_json
-    from tasks.transfer import pretrained
 
-    config = json.loads((model / "config.json").read_text("utf-8"))
-    encoder = pretrained(run)()
-    shutil.copyfile(model / "encoder.safetensors", folder / "encoder.safetensors")
+    config = dict(start.config)
+    shutil.copyfile(start.folder / WEIGHTS, folder / WEIGHTS)
     with _quiet():
-        program = _program(encoder, config["size"])
+        program = _program(start.encoder(), config["size"])
         _save(program, folder)
     described = config | {"input": _input(config["size"]), "output": ["B", config["dim"]]}
-    write_json(folder / "config.json", described)
+    write_json(folder / CONFIG, described)
     (folder / "README.md").write_text(card.text(params, run, described), "utf-8")
 
 

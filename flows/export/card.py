@@ -13,8 +13,9 @@ from tasks.data import dataset
 from tasks.provenance import Now
 from tasks.results import read
 from tasks.settings.params import Params
+from tasks.settings.strict import NONE
 
-ROOT = Path(__file__).resolve().parents[1]
+ROOT = Path(__file__).resolve().parents[2]
 BESIDE = ("scratch", "random")  # what the run has to beat
 PACKAGES = ("gleaner", "torch", "torchvision", "safetensors", "onnx", "onnxscript")
 
@@ -93,12 +94,12 @@ def text(params: Params, run: str, config: dict[str, Any]) -> str:
     return CARD.format(
         run=run, modality=config["modality"], size=config["size"], dim=config["dim"],
         mean=config["input"]["mean"], std=config["input"]["std"],
-        training=_training(run, config), results=_results(params, run, config["modality"]),
+        training=_training(params, run, config), results=_results(params, run, config["modality"]),
         versions=", ".join(_versions()),
     )  # fmt: skip
 
 
-def _training(run: str, config: dict[str, Any]) -> str:
+def _training(params: Params, run: str, config: dict[str, Any]) -> str:
     found = json.loads((Path("models") / run / "metrics.json").read_text("utf-8"))
     data = _data(config["modality"])
     options = ", ".join(f"{key} {value}" for key, value in config["options"].items())
@@ -108,6 +109,7 @@ def _training(run: str, config: dict[str, Any]) -> str:
         ("options", options or "none"),
         ("encoder", f"`{config['encoder']}`" + (f" ({shape})" if shape else "")),
         ("parameters", f"{found['parameters']:,}"),
+        ("starts from", _start(params, config)),
         ("trained on", f"{found['items']:,} {config['modality']}s, without their labels{data}"),
         ("epochs, steps", f"{found['epochs']:,}, {found['steps']:,}"),
         ("batch, optimiser", f"{config['batch_size']}, {config['optimizer']}, "
@@ -120,6 +122,22 @@ def _training(run: str, config: dict[str, Any]) -> str:
         if isinstance(found.get(name), int | float)
     ]
     return _table(["", ""], rows)
+
+
+def _start(params: Params, config: dict[str, Any]) -> str:
+    """Whose weights training began with, back to the first: their licence holds for these, too."""
+    name = config.get("start", NONE)
+    if name == NONE:
+        return "random weights"
+    way = []
+    while name != NONE:
+        section = params.section(params.modality_of(name))
+        if name in section.published:
+            way.append(f"published weights, `{Path(section.published[name].file).name}`")
+            break
+        way.append(f"the run `{name}`")
+        name = params.run(name).start
+    return f"{', which starts from '.join(way)} (sha256 {config['start_digest'][:16]})"
 
 
 def _data(modality: str) -> str:

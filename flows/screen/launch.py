@@ -23,6 +23,7 @@ from flows.screen import tables
 from flows.screen.terminal import Terminal, duration
 from modalities.items import UserError
 from tasks.provenance import Now
+from tasks.report.page import starts
 from tasks.results import left_out, read
 from tasks.settings.params import Params, load
 
@@ -104,6 +105,8 @@ def show_results(root: Path, params: Params, out: Console) -> None:
     for title, table in tables.tables(rows):
         out.print(f"\n[bold]{title}[/]")
         out.print(table, soft_wrap=False)
+    for entry in starts.worth(params, rows):
+        out.print(starts.said(entry), markup=False)
     told = tables.left_out(left_out(now)) + tables.skipped(skipped)
     told += tables.quarantine(reported.summary(root) or {})
     for line in told:

@@ -4,8 +4,8 @@ from typing import Any
 
 from rich.table import Table
 
-from tasks.metrics import is_fraction
 from tasks.results import LeftOut
+from tasks.transfer.metrics import is_fraction
 
 FEW = 3  # names, or reasons, in a line
 

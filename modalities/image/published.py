@@ -25,7 +25,8 @@ def load(name: str, path: Path, **options: Any) -> ImageEncoder:
         return _filled(encoder, tensors, path)
     if isinstance(encoder, Backbone):
         known = encoder.native
-        return _filled(encoder, {own: tensors.get(theirs) for own, theirs in known.items()}, path)
+        theirs = {own: tensors[name] for own, name in known.items() if name in tensors}
+        return _filled(encoder, theirs, path)
     body = body_of(name)
     if body in (TimmViT, TimmBackbone):
         missing = next((key for key in create(name, None).state_dict() if key not in tensors), None)
@@ -35,7 +36,9 @@ def load(name: str, path: Path, **options: Any) -> ImageEncoder:
             return body(name, path, **options)
         except RuntimeError as error:
             raise UserError(f"{path}: not the weights of {name}: {str(error)[:400]}") from None
-    return _filled(encoder, {own: tensors.get(own) for own in encoder.state_dict()}, path)
+    return _filled(
+        encoder, {key: tensors[key] for key in encoder.state_dict() if key in tensors}, path
+    )
 
 
 def read(path: Path) -> dict[str, Tensor]:
@@ -59,16 +62,11 @@ def read(path: Path) -> dict[str, Tensor]:
     return {str(key): value for key, value in found.items()}
 
 
-def _filled(encoder: ImageEncoder, tensors: dict[str, Any], path: Path) -> ImageEncoder:
-    for name, own in encoder.state_dict().items():
-        found = tensors[name]
-        if found is None:
-            raise UserError(f"{path}: expected a tensor for {name}, found none of its name")
-        if found.shape != own.shape:
-            raise UserError(
-                f"{path}: expected {name} of shape {tuple(own.shape)}, found {tuple(found.shape)}"
-            )
-    encoder.load_state_dict(tensors)
+def _filled(encoder: ImageEncoder, tensors: dict[str, Tensor], path: Path) -> ImageEncoder:
+    try:
+        encoder.adopt(tensors)
+    except UserError as mistake:
+        raise UserError(f"{path}: {mistake}") from None
     return encoder
 
 

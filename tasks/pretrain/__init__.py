@@ -1,6 +1,5 @@
 """The stage `pretrain`: an objective's name and data without labels in, an encoder out."""
 
-import hashlib
 import json
 import os
 from contextlib import chdir
@@ -9,6 +8,7 @@ from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from modalities import named
+from modalities.common.network.trained import MODELS, WEIGHTS, opened, sha256
 from modalities.items import UserError
 from tasks import sources
 from tasks.channel import Channel
@@ -16,15 +16,15 @@ from tasks.data import dataset, free_labels
 from tasks.pretrain.processes import launch
 from tasks.settings import options
 from tasks.settings.params import Params
+from tasks.settings.strict import NONE
 from tasks.stage import output, write_json
 
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from modalities.base import Encoder, Items, Labelled, Objective
+    from modalities.base import Encoder, Items, Labelled, Objective, Tell
     from modalities.common.training.loop import Plan, Row
 
-MODELS = Path("models")
 PROBE = 512  # items on which the encoder's health is watched
 
 
@@ -53,6 +53,7 @@ def _refuse(params: Params, run: str) -> None:
             f"params.yaml: {modality}.runs.{run}.batch_size: {size} is above the number of "
             f"training items in data/{modality}, {found}"
         )
+    _start_digest(params, run)
 
 
 def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
@@ -74,7 +75,7 @@ def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
     free = free_labels.columns(params.run(run), len(data.items))
 
     def trained() -> "tuple[Objective, list[Row]]":
-        made = construct(params, run)
+        made = construct(params, run, tell)
         return made, train(
             made, data.items, plan, tell, probe=probe, checkpoints=checkpoints,
             workers=params.machine.workers, free=free,
@@ -86,7 +87,7 @@ def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
         _write(folder, params, run, objective, (history, plan, len(data.items)))
 
 
-def construct(params: Params, run: str) -> "Objective":
+def construct(params: Params, run: str, tell: "Tell | None" = None) -> "Objective":
     """The objective of a run with its encoder, at its starting weights."""
     import torch
 
@@ -95,11 +96,34 @@ def construct(params: Params, run: str) -> "Objective":
     chosen, modality = params.run(run), params.modality_of(run)
     torch.manual_seed(_seed(params, run))
     encoder = named.network(modality).build_encoder(chosen.encoder, **chosen.encoder_options)
+    if chosen.start != NONE:
+        _begin(encoder, params, run, tell)
     kind = named.method(modality, "objectives", chosen.objective, Objective)
     if wrong := options.mismatch(modality, chosen.objective, chosen.encoder):
         raise UserError(f"params.yaml: {modality}.runs.{run}.encoder: {wrong}")
     made: Objective = kind(encoder, **chosen.options)
     return made
+
+
+def _begin(encoder: "Encoder", params: Params, run: str, tell: "Tell | None") -> None:
+    """Give an encoder the weights that its run starts from."""
+    start = params.run(run).start
+    try:
+        fitted = encoder.adopt(opened(start).tensors)
+    except UserError as mistake:
+        keys = f"{params.modality_of(run)}.runs.{run}.start"
+        text = f"the weights of {start!r} do not fit: {mistake}"
+        raise UserError(f"params.yaml: {keys}: {text}") from None
+    if tell:
+        tell.log(f"begins with the weights of {start}")
+        for each in fitted:
+            tell.log(f"made to fit: {each}")
+
+
+def _start_digest(params: Params, run: str) -> str | None:
+    """Of the weights that a run starts from; UserError where there are none of that name."""
+    start = params.run(run).start
+    return None if start == NONE else opened(start).digest
 
 
 def plan_of(params: Params, run: str) -> "Plan":
@@ -141,6 +165,7 @@ def _fingerprint(params: Params, run: str, items: "Items") -> str:
         "code": sources.digest(sources.roots(params, "pretrain", run=run)),
         "labels": free_labels.fingerprint(chosen),
         "run": chosen.model_dump(),
+        "start": _start_digest(params, run),
         "training": params.training.model_dump(),
         "items": items.digest(),
         "torch": torch.__version__,
@@ -158,11 +183,11 @@ def _write(
     from tasks.pretrain.pictures import about
 
     (history, plan, items), encoder = found, objective.encoder
-    weights = encoder.state_dict()
-    path = folder / "encoder.safetensors"
-    save_file({key: weights[key].cpu().contiguous() for key in weights}, path)
+    for name, module in objective.kept().items():
+        weights = module.state_dict()
+        path = folder / f"{name}.safetensors"
+        save_file({key: weights[key].cpu().contiguous() for key in weights}, path)
     last = {key: value for row in history for key, value in row.items() if key != "step"}
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()
     numbers = {
         **last, "steps": plan.steps(items), "items": items, "epochs": plan.epochs,
         "parameters": sum(p.numel() for p in encoder.parameters()),
@@ -172,7 +197,8 @@ def _write(
     write_json(folder / "metrics.json", numbers)
     write_json(
         folder / "config.json",
-        _config(params, run, encoder) | {"about": about(objective), "sha256": digest},
+        _config(params, run, encoder)
+        | {"about": about(objective), "sha256": sha256(folder / WEIGHTS)},
     )
 
 
@@ -185,6 +211,7 @@ def _config(params: Params, run: str, encoder: "Encoder") -> dict[str, Any]:
     described = chosen.model_dump() | {
         "options": schema.model_validate(chosen.options).model_dump(),
         "modality": modality, "run": run, "seed": _seed(params, run), "dim": encoder.dim,
+        "start_digest": _start_digest(params, run),
         "precision": params.training.precision, **params.section(modality).measures,
     }  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(described))

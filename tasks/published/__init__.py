@@ -1,9 +1,9 @@
 """The stage `checkpoint`: published weights in a local file in, an encoder as of a run out."""
 
-import hashlib
 from importlib import import_module
 from pathlib import Path
 
+from modalities.common.network.trained import MODELS, WEIGHTS, sha256
 from tasks.channel import Channel
 from tasks.settings.params import Params
 from tasks.stage import output, write_json
@@ -19,14 +19,12 @@ def checkpoint(params: Params, tell: Channel, *, checkpoint: str) -> None:
     published = import_module(f"modalities.{modality}.published")
     encoder = published.load(chosen.encoder, Path(chosen.file), **chosen.encoder_options)
     weights = {key: value.contiguous() for key, value in encoder.state_dict().items()}
-    with output(Path("models") / checkpoint) as folder:
-        path = folder / "encoder.safetensors"
-        save_file(weights, path)
-        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    with output(MODELS / checkpoint) as folder:
+        save_file(weights, folder / WEIGHTS)
         config = {
             "modality": modality, "run": checkpoint, "objective": None, "dim": encoder.dim,
             "encoder": chosen.encoder, "encoder_options": dict(chosen.encoder_options),
-            "file": Path(chosen.file).name, "sha256": digest,
+            "file": Path(chosen.file).name, "sha256": sha256(folder / WEIGHTS),
         }  # fmt: skip
         count = sum(p.numel() for p in encoder.parameters())
         write_json(folder / "config.json", config)

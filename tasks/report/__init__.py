@@ -44,7 +44,7 @@ def report(params: Params, tell: Channel) -> None:
 
 def _tell(facts: "Facts", sentence: str, tell: Channel) -> None:
     """The same table and sentence for whoever watches the stage."""
-    from tasks.report.page import table
+    from tasks.report.page import starts, table
 
     for group in table.groups(facts):
         shown = table.tables(group)
@@ -55,4 +55,6 @@ def _tell(facts: "Facts", sentence: str, tell: Channel) -> None:
             rows.append({"run": line["name"], **dict(zip(shown["budgets"], cells, strict=True))})
         shown_as = "demonstration: " if group["demonstration"] else ""
         tell.table(shown_as + f"{group['task']} {group['metric']}".replace("_", " "), rows)
+    for entry in starts.worth(facts.params, facts.rows):
+        tell.log(starts.said(entry))
     tell.log(sentence)

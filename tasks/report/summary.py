@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.settings.params import MODALITIES
+from tasks.report.page import starts
 from tasks.report.facts import Facts
 from tasks.results import KEYS
 
@@ -24,6 +25,7 @@ def summary(facts: Facts, own: dict[str, Any]) -> dict[str, Any]:
     return {
         "version": 1, "rows": rows, "stages": [*facts.stages, own], "quarantine": quarantine,
         "demonstration": sorted(facts.params.demonstration), "stale": facts.stale,
+        "starts": starts.worth(facts.params, facts.rows),
     }  # fmt: skip
 
 

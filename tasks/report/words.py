@@ -2,7 +2,7 @@
 
 from typing import Any
 
-from tasks.metrics import NAMES, is_fraction
+from tasks.transfer.metrics import NAMES, is_fraction
 
 PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned",
              "frozen": "a head on frozen maps", "joint": "fine-tuned, free labels beside"}  # fmt: skip

@@ -37,6 +37,11 @@ class Mistakes:
         if said not in self.found:
             self.found.append(said)
 
+    def names(self, keys: Keys) -> bool:
+        """Whether something is said of this very key."""
+        start = f"{self.path}{self._line(keys)}: {'.'.join(map(str, keys))}: "
+        return any(said.startswith(start) for said in self.found)
+
     def unknown(self, keys: Keys, kind: str, name: str, known: Iterable[str]) -> None:
         """Say that there is no `kind` called `name`."""
         self.add(keys, f"unknown {kind} {name!r}{nearest(name, known)}")

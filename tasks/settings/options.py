@@ -119,6 +119,13 @@ def mismatch(modality: str, objective: str, encoder: str) -> str | None:
     return f"objective {objective} cannot train encoder {encoder!r}; allowed: {allowed}"
 
 
+def fits(modality: str, encoder: str) -> tuple[str, ...]:
+    """The options of an encoder that may differ where its weights come from: its class's `fits`."""
+    home_ = home(modality)
+    found = _encoders(home_).get(encoder) or _of_timm(home_, encoder)
+    return tuple((found.value("fits") if found else None) or ())
+
+
 def needs_labels(modality: str, objective: str) -> bool:
     """Does an objective learn from the free labels of its batch?"""
     return "free_label" in needs(modality, "objectives", objective)

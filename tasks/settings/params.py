@@ -10,7 +10,7 @@ from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
 from modalities.items import UserError
-from tasks.settings import methods, options
+from tasks.settings import methods, options, starts, templates
 from tasks.settings.mistakes import Mistakes, nearest
 from tasks.settings.playroom import Playroom
 from tasks.settings.runs import Run, Training
@@ -98,12 +98,11 @@ def load(path: Path = PARAMS) -> Params:
         mistakes.take(error, Params)
     for modality in MODALITIES:
         methods.check(modality, _plain(raw.get(modality)), mistakes)
-    methods.check_names({m: _plain(raw.get(m)) for m in MODALITIES}, mistakes)
-    wired = path.with_name("dvc.yaml")
-    stages = wired.read_text("utf-8") if wired.exists() else ""
-    for modality in [m for m in MODALITIES if m not in raw and f"${{{m}." in stages]:
-        text = "missing, and dvc.yaml has stages of it; copy the section from profiles/default.yaml"
-        mistakes.add((modality,), text)
+    sections = {m: _plain(raw.get(m)) for m in MODALITIES}
+    methods.check_names(sections, mistakes)
+    starts.check(sections, mistakes)
+    defaults = params.model_dump() if params else {}
+    templates.check(path.with_name("dvc.yaml"), _plain(raw), defaults, mistakes)
     made = params.playroom.make if params else []
     for unknown in [m for m in made if m not in MODALITIES]:
         mistakes.unknown(("playroom", "make"), "modality", unknown, MODALITIES)

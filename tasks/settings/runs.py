@@ -4,7 +4,7 @@ from typing import Annotated, Any, Literal
 
 from annotated_types import Ge, Gt, Le
 
-from tasks.settings.strict import Natural, Positive, Strict
+from tasks.settings.strict import NONE, Natural, Positive, Strict
 
 
 class Training(Strict):
@@ -30,6 +30,7 @@ class Run(Strict):
     warmup: Annotated[float, Ge(0), Le(1)] = 0.05  # share of all steps
     clip: Annotated[float, Ge(0)] = 1.0  # gradient norm; 0: none
     seed: Natural | None = None  # in place of training.seed
+    start: str = NONE  # the run or checkpoint whose weights it begins with; dvc.yaml wants it told
 
 
 class TaughtRun(Run):

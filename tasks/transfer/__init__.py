@@ -4,7 +4,6 @@ Writes `metrics.json` (rows: one per protocol and budget, with the value of ever
 `predictions.parquet` (what every row said about every test item) and a picture.
 """
 
-import json
 from collections.abc import Callable
 from copy import deepcopy
 from dataclasses import dataclass, replace
@@ -13,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modalities import named
+from modalities.common.network.trained import opened
 from modalities.items import UserError
 from tasks.channel import Channel
 from tasks.data import free_labels
@@ -55,7 +55,8 @@ def transfer(params: Params, tell: Channel, run: str, task: str) -> None:
     """Measure a pretrained encoder: `results/RUN/TASK/`."""
     modality = params.modality_of(run)
     made = _task(params, modality, task)
-    config = _config(Path("models") / run)
+    found = opened(run)
+    config = found.config
     of_controls = (made.encoder, dict(made.encoder_options))
     other = None
     if (config["encoder"], config["encoder_options"]) != of_controls:
@@ -67,7 +68,7 @@ def transfer(params: Params, tell: Channel, run: str, task: str) -> None:
     # Its labels are what decided models/RUN, so that the stage need not name them once more.
     joint = "joint" in getattr(made, "protocols", ())
     free = config.get("labels", NONE) if joint else NONE
-    _stage(params, tell, what, How(made, "pretrained", pretrained(run), free), folder)
+    _stage(params, tell, what, How(made, "pretrained", found.encoder, free), folder)
 
 
 def control(params: Params, tell: Channel, modality: str, control: str, task: str) -> None:
@@ -79,23 +80,6 @@ def control(params: Params, tell: Channel, modality: str, control: str, task: st
     if control == "supervised":
         how = replace(how, start="pretrained", encoder=told_all(params, tell, modality, made))
     _stage(params, tell, what, how, folder)
-
-
-def pretrained(run: str) -> "Callable[[], Encoder]":
-    """Copies of the encoder that a run left in `models/RUN/`."""
-    from safetensors.torch import load_file
-
-    folder = Path("models") / run
-    config = _config(folder)
-    weights = load_file(folder / "encoder.safetensors")
-    build = named.network(config["modality"]).build_encoder
-
-    def make() -> "Encoder":
-        encoder = build(config["encoder"], **config["encoder_options"])
-        encoder.load_state_dict(weights)
-        return encoder
-
-    return make
 
 
 def told_all(params: Params, tell: Channel, modality: str, made: Any) -> "Callable[[], Encoder]":
@@ -122,14 +106,6 @@ def told_all(params: Params, tell: Channel, modality: str, made: Any) -> "Callab
         return found
 
     return lambda: deepcopy(encoder())
-
-
-def _config(folder: Path) -> dict[str, Any]:
-    path = folder / "config.json"
-    if not path.exists():
-        raise UserError(f"{path}: not found; run `python -m tasks pretrain {folder.name}` first")
-    found: dict[str, Any] = json.loads(path.read_text("utf-8"))
-    return found
 
 
 def _task(params: Params, modality: str, task: str) -> Any:

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from tasks.metrics import is_fraction
+from tasks.transfer.metrics import is_fraction
 
 if TYPE_CHECKING:
     from modalities.base import Labelled

@@ -10,6 +10,7 @@ import numpy as np
 from annotated_types import Ge, Gt, Le
 
 from modalities.audio.labelling.units import quantised
+from modalities.common.network.trained import opened
 from modalities.items import UserError
 from modalities.labels import Array, Found, Labeler, Labels
 
@@ -37,7 +38,7 @@ class RunUnits(Labeler):
         return np.zeros(1, np.uint8)
 
     def gather(self, found: Found) -> Labels:
-        features, step = _features(Path("models") / found.run, found)
+        features, step = _features(found)
         made = quantised(found, features, self.k, self.sample, f"{found.run}, k-means")
         frames = found.raw([0]).shape[1] // 160 + 1
         wide = [
@@ -47,33 +48,27 @@ class RunUnits(Labeler):
         return Labels(wide[0], wide[1], made.provenance, made.metrics)
 
 
-def _features(folder: Path, found: Found) -> tuple[Array, int]:
+def _features(found: Found) -> tuple[Array, int]:
     """(N, w, D) float16 of the run's encoder, and how many frames a step has."""
-    import json
-
     import torch
-    from safetensors.torch import load_file
 
-    from modalities.audio.network.encoder import PatchEncoder, build
+    from modalities.audio.network.encoder import PatchEncoder
     from modalities.audio.network.views import prepare
 
-    if not (folder / "config.json").exists():
-        raise UserError(f"{folder}: not found; run `python -m tasks pretrain {folder.name}` first")
-    config = json.loads((folder / "config.json").read_text("utf-8"))
-    if config["modality"] != "audio" or config["encoder"] != "vit":
-        text = f"{config['encoder']} of {config['modality']}"
-        raise UserError(f"{folder}: expected an encoder vit of audio, found {text}")
-    encoder = build(config["encoder"], **config["encoder_options"])
+    start = opened(found.run)
+    if start.config["modality"] != "audio" or start.config["encoder"] != "vit":
+        text = f"{start.config['encoder']} of {start.config['modality']}"
+        raise UserError(f"{start.folder}: expected an encoder vit of audio, found {text}")
+    encoder = start.encoder()
     assert isinstance(encoder, PatchEncoder)
-    encoder.load_state_dict(load_file(folder / "encoder.safetensors"))
     encoder.eval()
     parts = []
     with torch.inference_mode():
-        for start in range(0, len(found.items), PIECE):
-            piece = np.arange(start, min(start + PIECE, len(found.items)))
+        for first in range(0, len(found.items), PIECE):
+            piece = np.arange(first, min(first + PIECE, len(found.items)))
             x = prepare(torch.from_numpy(found.raw(piece)))
             rows, steps = encoder.grid(x)
             tokens = encoder.tokens(x).view(len(x), rows, steps, -1).mean(1)
             parts.append(tokens.half().numpy())
-            found.tell.progress(0.9 + 0.05 * start / len(found.items), "features")
+            found.tell.progress(0.9 + 0.05 * first / len(found.items), "features")
     return np.concatenate(parts), encoder.patch[1]

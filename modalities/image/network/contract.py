@@ -4,9 +4,10 @@ Shapes: B batch, H W height and width of the picture, C_i h_i w_i of stage i's f
 D = C of the last stage, N = h w of the last stage.
 """
 
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from modalities.base import Encoder, UserError
+from modalities.common.network import fitting
 
 
 class ImageEncoder(Encoder):
@@ -34,6 +35,13 @@ class ImageEncoder(Encoder):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D): the mean over places."""
         return self.maps(x)[-1].mean((2, 3))
+
+    def fitted(self, name: str, found: Tensor, shape: Size) -> Tensor:
+        """The first kernels may be for pictures with more or fewer channels."""
+        first = next(self.named_parameters())[0]
+        if name == first and found.ndim == len(shape) == 4:
+            return fitting.of_channels(found, shape[1])
+        return found
 
 
 class PatchEncoder(ImageEncoder):

@@ -7,13 +7,14 @@ Shapes: B batch, H W height and width, h w patches down and across, N = h w, K v
 """
 
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import torch
 from annotated_types import Ge
 from torch import Tensor
 
 from modalities.base import UserError
+from modalities.common.network import fitting
 from modalities.common.network.convolution import careful
 from modalities.common.network.masking import pick
 from modalities.image.network.contract import ImageEncoder, PatchEncoder
@@ -28,6 +29,8 @@ class TimmViT(PatchEncoder):
     positions interpolated. `patch`: side of a patch, 0: its name's. `pool`: a picture's feature is
     the `mean` over its patches, or the class `token`, which supervised weights are trained for.
     """
+
+    fits: ClassVar[tuple[str, ...]] = ("size", "patch", "pool")
 
     def __init__(
         self,
@@ -68,6 +71,15 @@ class TimmViT(PatchEncoder):
         """(B, 3, H, W) -> (B, D)."""
         found = self._encode(x)
         return found[:, 0] if self.pool == "token" else found[:, self.prefix :].mean(1)
+
+    def fitted(self, name: str, found: Tensor, shape: torch.Size) -> Tensor:
+        """Positions of a finer or coarser grid, kernels of larger or smaller patches."""
+        if name == "net.patch_embed.proj.weight" and found.ndim == 4:
+            return fitting.kernels(found, shape[1], (shape[2], shape[3]))
+        if name == "net.pos_embed" and found.ndim == 3:
+            before = 0 if self.net.no_embed_class else self.prefix
+            return fitting.positions(found, self.net.patch_embed.grid_size, before)
+        return found
 
 
 class TimmBackbone(ImageEncoder):

@@ -3,12 +3,14 @@
 Shapes: B batch, h w patches down and across, N = h w, p side of a patch, D width, K visible ones.
 """
 
-from typing import Annotated
+import math
+from typing import Annotated, ClassVar
 
 from annotated_types import Gt
-from torch import Tensor, nn
+from torch import Size, Tensor, nn
 
 from modalities.base import UserError
+from modalities.common.network import fitting
 from modalities.common.network.masking import pick
 from modalities.common.network.transformer import positions, start, transformer
 from modalities.image.network.contract import PatchEncoder
@@ -20,6 +22,8 @@ class ViT(PatchEncoder):
     As the encoder of MAE (arXiv:2111.06377), but without a class token: a picture's feature is the
     mean over its patches. Any size of picture that patches divide will do.
     """
+
+    fits: ClassVar[tuple[str, ...]] = ("patch",)
 
     def __init__(
         self,
@@ -56,3 +60,12 @@ class ViT(PatchEncoder):
     def forward(self, x: Tensor) -> Tensor:
         """(B, 3, H, W) -> (B, D): the mean over patches."""
         return self.tokens(x).mean(1)
+
+    def fitted(self, name: str, found: Tensor, shape: Size) -> Tensor:
+        """What a patch of another size is multiplied by, (D, p p 3), as a kernel of this size."""
+        side = math.isqrt(found.shape[-1] // 3)
+        if name != "embedding.weight" or found.shape == shape or found.shape[1] != 3 * side * side:
+            return found
+        kernel = found.view(-1, side, side, 3).permute(0, 3, 1, 2)
+        made = fitting.kernels(kernel, 3, (self.patch, self.patch))
+        return made.permute(0, 2, 3, 1).flatten(1)

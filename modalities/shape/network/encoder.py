@@ -7,7 +7,7 @@ import difflib
 import inspect
 from collections.abc import Callable
 from itertools import pairwise
-from typing import Annotated, Any
+from typing import Annotated, Any, ClassVar
 
 import torch
 from annotated_types import Gt
@@ -115,6 +115,11 @@ class Small(ShapeEncoder):
     Two levels of centres (`centres`), the whole cloud, and back to the points by interpolation.
     """
 
+    fits: ClassVar[tuple[str, ...]] = (
+        "centres",
+        "neighbours",
+    )  # no weight's shape follows from them
+
     def __init__(
         self,
         *,
@@ -159,6 +164,8 @@ class Small(ShapeEncoder):
 
 class Transformer(GroupEncoder):
     """Groups of points as tokens of a transformer, as in Point-MAE: arXiv:2203.06604."""
+
+    fits: ClassVar[tuple[str, ...]] = ("groups", "size")  # no weight's shape follows from them
 
     def __init__(
         self,

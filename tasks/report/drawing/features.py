@@ -7,6 +7,7 @@ import time
 from typing import Any
 
 from modalities import named
+from modalities.common.network.trained import opened
 
 from tasks.report.drawing import charts, pictures
 from tasks.report.facts import Data, Trained
@@ -69,12 +70,9 @@ def _encode(run: Trained, data: Data, order: list[int], budget: float) -> Any:
     """(n, D) unit features of the first n items, where n is what the time allows."""
     import numpy as np
     import torch
-    from safetensors.torch import load_file
 
     network = named.network(data.modality)
-    encoder = network.build_encoder(run.config["encoder"], **run.config.get("encoder_options", {}))
-    encoder.load_state_dict(load_file(run.folder / "encoder.safetensors"))
-    encoder.eval()
+    encoder = opened(run.name).encoder().eval()
     started = time.monotonic()
     parts: list[Any] = []
     with torch.inference_mode():

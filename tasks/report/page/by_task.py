@@ -5,9 +5,9 @@ from dataclasses import replace
 from itertools import groupby
 from typing import Any
 
-from tasks.report.drawing import charts
 from tasks.report import drawn, words
-from tasks.report.page import table
+from tasks.report.drawing import charts
+from tasks.report.page import starts, table
 from tasks.report.facts import Facts
 from tasks.report.verdict import budgets, choose, headline_budget
 from tasks.results import Place
@@ -51,6 +51,7 @@ def _result(facts: Facts, group: dict[str, Any]) -> dict[str, Any]:
         "unit": words.unit(group["metric"]), "draws": max(row["draws"] for row in rows),
         "wide": charts.scores(rows, leader, 960, every),
         "narrow": charts.scores(rows, leader, 350, every), **table.tables(group),
+        "going_on": [starts.said(entry) for entry in starts.worth(facts.params, rows)],
     }  # fmt: skip
 
 

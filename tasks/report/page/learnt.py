@@ -7,6 +7,7 @@ from tasks.channel import Channel
 from tasks.report.drawing import charts, features
 from tasks.report import drawn, words
 from tasks.report.facts import Facts, Trained
+from tasks.settings.strict import NONE
 
 SECONDS = 8.0  # for the features of all runs together
 CURVES = 9
@@ -52,6 +53,8 @@ def _numbers(run: Trained) -> list[tuple[str, str]]:
     config, metrics = run.config, run.metrics
     found = [("encoder", config.get("encoder")), ("feature width", config.get("dim"))]
     found += [(name, metrics.get(name)) for name in ("parameters", "items", "epochs", "steps")]
+    if (start := config.get("start", NONE)) != NONE:
+        found.append(("starts from", start))
     found.append(("final loss", metrics.get("loss", metrics.get("final_loss"))))
     return [(name, words.plain(value)) for name, value in found if value is not None]
 

@@ -78,7 +78,9 @@ ROW = {"modality": str, "run": str, "objective": (str, type(None)), "task": str,
 
 
 def check_summary(summary: dict[str, Any]) -> None:
-    assert set(summary) == {"version", "rows", "stages", "quarantine", "demonstration", "stale"}
+    assert set(summary) == {
+        "version", "rows", "stages", "quarantine", "demonstration", "stale", "starts"
+    }  # fmt: skip
     for entry in summary["stale"]:
         assert set(entry) == {"stage", "reasons", "renew"} and entry["reasons"]
     assert summary["version"] == 1
