@@ -36,7 +36,7 @@ WORLD = ("playroom shape", "ingest shape", *(f"label {labels}" for labels in FRE
 PIECES = {"voxels": 50000, "depth": 10, "merge": 0.01}
 RUN = {
     "objective": "convexity", "options": {"turn": "vertical", "points": 256},
-    "epochs": 63, "batch_size": 4, "learning_rate": 0.003,
+    "start": "none", "epochs": 63, "batch_size": 4, "learning_rate": 0.003,
 }  # fmt: skip
 TASK = {
     "turn": "vertical", "points": 256, "budgets": [*BUDGETS], "draws": 4, "protocols": ["joint"],

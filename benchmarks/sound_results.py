@@ -21,7 +21,7 @@ from tasks.transfer.measures import interval
 HOME = world.ROOT / ".gleaner" / "sounds"
 SEEDS = 3
 BUDGETS = (5, 10)
-EACH = {"batch_size": 128, "learning_rate": 0.006}
+EACH = {"start": "none", "batch_size": 128, "learning_rate": 0.006}
 BYOL = {"momentum": 0.999}  # with .99 and .95 it learns next to nothing: docs/sound.md
 SMALL: dict[str, dict[str, Any]] = {  # with the encoder `small`: these have several seeds
     "contrastive": {"labels": "none", "epochs": 60},

@@ -13,8 +13,14 @@ from benchmarks.world import edit
 BIN = Path(sys.executable).parent
 TINY = {
     "playroom": {"labelled": 6, "unlabelled": 4, "val": 3, "test": 4, "size": 32},
-    "rotation": {"objective": "rotation", "epochs": 1, "batch_size": 32},
-    "moco_v2": {"objective": "moco_v2", "epochs": 1, "batch_size": 32, "options": {"queue": 64}},
+    "rotation": {"objective": "rotation", "start": "none", "epochs": 1, "batch_size": 32},
+    "moco_v2": {
+        "objective": "moco_v2",
+        "start": "none",
+        "epochs": 1,
+        "batch_size": 32,
+        "options": {"queue": 64},
+    },
     "classification": {
         "budgets": [1, 5, 50, "all"],
         "draws": 3,
@@ -206,7 +212,8 @@ class Sketch(Objective):
 def test_a_new_objective_is_one_file_and_one_line(checkout: Path) -> None:
     (checkout / "modalities/image/objectives/sketch.py").write_text(SKETCH, "utf-8")
     edit(checkout, lambda p: p["image"]["runs"].update(
-        sketch={"objective": "sketch", "epochs": 1, "batch_size": 32, "options": {"width": 16}}
+        sketch={"objective": "sketch", "start": "none", "epochs": 1, "batch_size": 32,
+                "options": {"width": 16}}
     ))  # fmt: skip
     glean(checkout, "run")
     summary = json.loads((checkout / "report/summary.json").read_text("utf-8"))
