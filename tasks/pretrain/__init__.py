@@ -108,8 +108,9 @@ def construct(params: Params, run: str, tell: "Tell | None" = None) -> "Objectiv
 def _begin(encoder: "Encoder", params: Params, run: str, tell: "Tell | None") -> None:
     """Give an encoder the weights that its run starts from."""
     start = params.run(run).start
+    tensors = opened(start).tensors
     try:
-        fitted = encoder.adopt(opened(start).tensors)
+        fitted = encoder.adopt(tensors)
     except UserError as mistake:
         keys = f"{params.modality_of(run)}.runs.{run}.start"
         text = f"the weights of {start!r} do not fit: {mistake}"
