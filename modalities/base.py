@@ -33,9 +33,10 @@ def sent(x: Tensor, device: torch.device | str) -> Tensor:
 class Randomness:
     """Random numbers that are the same however many processes share a batch.
 
-    Every draw is made for the whole global batch of `total` items and cut to this process's items
-    [start, start + size), so that 2 processes x B/2 see exactly what 1 process x B sees. Draws are
-    made on the CPU, so that a GPU sees the same views too; `device` is where they are put.
+    Every draw is made for the whole global batch of `total` items and cut to this process's items,
+    at `positions` in it (any, in any order; None: all), so that 2 processes x B/2 see exactly what
+    1 process x B sees, however the items of one or more streams are shared out. Draws are made on
+    the CPU, so that a GPU sees the same views too; `device` is where they are put.
     """
 
     def __init__(
@@ -43,22 +44,22 @@ class Randomness:
         generator: torch.Generator,
         *,
         total: int,
-        start: int = 0,
-        size: int | None = None,
+        positions: range | Tensor | None = None,
         device: torch.device | str = "cpu",
     ) -> None:
-        self.generator, self.total, self.start = generator, total, start
-        self.size = total - start if size is None else size
+        self.generator, self.total = generator, total
+        self.positions = range(total) if positions is None else positions
         self.device = torch.device(device)
 
     def on(self, device: torch.device | str) -> "Randomness":
         """The same source of draws, put elsewhere."""
-        return Randomness(
-            self.generator, total=self.total, start=self.start, size=self.size, device=device
-        )
+        return Randomness(self.generator, total=self.total, positions=self.positions, device=device)
 
     def _cut(self, drawn: Tensor) -> Tensor:
-        return sent(drawn[self.start : self.start + self.size], self.device)
+        at = self.positions
+        # A stretch is a view of what was drawn; other positions are copied out.
+        part = drawn[at.start : at.stop : at.step] if isinstance(at, range) else drawn[at]
+        return sent(part, self.device)
 
     def uniform(self, *shape: int, low: float = 0.0, high: float = 1.0) -> Tensor:
         """(B, *shape) floats in [low, high)."""

@@ -145,7 +145,7 @@ def make(path: Path) -> Objective:
     return made
 
 
-def randomness(seed: int = 0, **share: int) -> Randomness:
+def randomness(seed: int = 0, **share: Any) -> Randomness:
     return Randomness(torch.Generator().manual_seed(seed), total=ITEMS, **share)
 
 
@@ -165,7 +165,7 @@ def test_views_of_half_a_batch_are_half_of_the_views(path: Path) -> None:
     halves = [
         objective.views(
             {key: value[start : start + half] for key, value in batch.items()},
-            randomness(start=start, size=half),
+            randomness(positions=range(start, start + half)),
         )
         for start in (0, half)
     ]

@@ -152,8 +152,8 @@ class Loop:
         seed_torch(mixed(plan.seed, self.step, 1 + self.rank))
         generator = torch.Generator().manual_seed(mixed(plan.seed, self.step, 0))
         rng = Randomness(
-            generator, total=plan.batch_size, start=self.rank * share, size=share,
-            device=self.device,
+            generator, total=plan.batch_size, device=self.device,
+            positions=range(self.rank * share, (self.rank + 1) * share),
         )  # fmt: skip
         if not self.model.training:
             self.model.train()

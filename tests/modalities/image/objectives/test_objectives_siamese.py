@@ -113,7 +113,7 @@ def test_the_bank_moves_after_the_step_and_only_where_it_was_looked_at() -> None
     torch.testing.assert_close(bank.features.norm(dim=1), torch.ones(ITEMS))
     rows = torch.tensor([5, 3, 17, 30])
     batch = {"items": raw("image")["items"][rows], "index": rows}
-    rng = randomness(start=0, size=4)
+    rng = randomness(positions=range(4))
     views, before = objective.views(batch, rng), bank.features.clone()
     objective(views)
     assert torch.equal(bank.features, before)  # not yet
