@@ -1,4 +1,4 @@
-"""Few-shot classification in episodes over held-out classes (see learners/auxiliary.py).
+"""Few-shot classification in episodes over held-out classes (training: few_shot_training.py).
 
 Training sees labelled items of the other classes, and for the pretext task unlabelled ones too;
 measuring sees test items of the held-out classes. All starts and all w meet the same classes and
@@ -14,7 +14,13 @@ import numpy as np
 import torch
 
 from modalities.base import Labelled, Tell, UserError
-from modalities.common.learners.auxiliary import Auxiliary, Head, Material, Schedule, Trainer
+from modalities.common.learners.few_shot_training import (
+    Head,
+    Material,
+    Pretext,
+    Schedule,
+    Trainer,
+)
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.knn import unit
 from modalities.common.measuring.problem import Pick, seed_of
@@ -60,7 +66,7 @@ class Study:
     episodes: Episodes
     schedule: Schedule
     setting: Setting
-    auxiliary: Auxiliary
+    pretext: Pretext
     seed: int
 
     def rows(
@@ -133,7 +139,7 @@ class Study:
             self.setting.put(encoder)
             if weight is not None:
                 Trainer(
-                    encoder, self.auxiliary, weight, material, self.schedule, self.setting
+                    encoder, self.pretext, weight, material, self.schedule, self.setting
                 ).train()
             return self.setting.outputs(encoder, test)
 

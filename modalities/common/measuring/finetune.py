@@ -20,12 +20,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modalities.base import Encoder, Randomness
+from modalities.base import Batch, Encoder, Objective, Randomness, Step
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.linear import Linear, LinearProbe
 from modalities.common.measuring.problem import Fitted, Method, Pick, Told, accuracy, seed_of
 from modalities.common.measuring.rows import EncoderFactory
+from modalities.common.steps.engine import Engine, Rate
 from modalities.common.steps.optim import AdamW
+from modalities.common.steps.stopping import EarlyStopping, Trial, weights
 
 
 @dataclass(frozen=True)
@@ -51,9 +53,21 @@ class Recipe:
         wanted = math.ceil(self.epochs * items / self.batch(items))
         return int(np.clip(wanted, self.min_steps, max(self.min_steps, self.max_steps)))
 
-    def rate(self, step: int, steps: int) -> float:
-        """Share of the learning rate: linear warm-up over a tenth, then a cosine to zero."""
-        return min(1.0, (step + 1) / (0.1 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
+    def stopping(self, look: Callable[[int], Trial], best: Trial, steps: int) -> EarlyStopping:
+        """The best checkpoint of a training of so many steps, `best` being the first."""
+        return EarlyStopping(
+            look, best, steps=steps, looks=self.evaluations, patience=self.patience
+        )
+
+
+def rate_of(learning_rate: float) -> Rate:
+    """Linear warm-up to the learning rate over a tenth of the steps, then a cosine to zero."""
+
+    def rate(step: int, steps: int) -> float:
+        rise = min(1.0, (step + 1) / (0.1 * steps))
+        return learning_rate * (rise * 0.5 * (1 + math.cos(math.pi * step / steps)))
+
+    return rate
 
 
 class Classifier(nn.Module):
@@ -76,19 +90,20 @@ class Classifier(nn.Module):
         return logits
 
 
-@dataclass(frozen=True)
-class Trial:
-    """The best checkpoint of one training."""
+class ClassLabels(Objective):
+    """Cross-entropy of a classifier's answers, on augmented items and smoothed labels."""
 
-    weights: dict[str, Tensor]
-    score: float | None  # accuracy on validation
-    loss: float  # on validation; decides between equal accuracies
-    step: int
+    def __init__(self, model: Classifier, setting: Setting, smoothing: float) -> None:
+        super().__init__()
+        self.encoder, self.model = model.encoder, model
+        self.augment, self.smoothing = setting.augment, smoothing
 
-    def above(self, other: "Trial") -> bool:
-        if self.score is None or other.score is None:
-            return self.step > other.step  # without validation: train to the end
-        return (self.score, -self.loss) > (other.score, -other.loss)
+    def views(self, batch: Batch, rng: Randomness) -> Batch:
+        return {"x": self.augment(batch["items"], rng), "label": batch["label"]}
+
+    def forward(self, batch: Batch) -> Step:
+        logits = self.model(batch["x"])
+        return Step(F.cross_entropy(logits, batch["label"], label_smoothing=self.smoothing))
 
 
 def batches(items: int, batch: int, steps: int, seed: int) -> Iterator[np.ndarray]:
@@ -152,42 +167,37 @@ class FineTuning(Method):
         return model
 
     def _train(self, told: Told, rate: float, start: Linear | None) -> Trial:
-        recipe, train = self.recipe, told.train
-        steps, batch = recipe.steps(len(train)), recipe.batch(len(train))
+        recipe, setting = self.recipe, self.setting
+        steps = recipe.steps(len(told.train))
         model = self._model(told, start)
-        optimizer = AdamW(model.parameters(), rate, recipe.weight_decay)
-        generator = torch.Generator().manual_seed(seed_of(told.seed, "augmentation"))
-        rng = Randomness(generator, total=batch, device=self.setting.device)
-        best = self._look(model, told.val, 0)
-        looks = {math.ceil(steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
-        missed = 0
-        for step, at in enumerate(batches(len(train), batch, steps, seed_of(told.seed, "order"))):
-            optimizer.lr = rate * recipe.rate(step, steps)
-            self._step(model, optimizer, train.part(at), rng)
-            if step + 1 in looks:
-                trial = self._look(model, told.val, step + 1)
-                missed = 0 if trial.above(best) else missed + 1
-                best = best if missed else trial
-                if missed >= recipe.patience:
-                    break
-        return best
+        objective = ClassLabels(model, setting, recipe.smoothing)
 
-    def _step(self, model: nn.Module, optimizer: AdamW, pick: Pick, rng: Randomness) -> None:
-        model.train()
-        x = self.setting.augment(self.setting.batch(pick.items, pick.at), rng)
-        labels = torch.from_numpy(pick.labels).to(x.device)
-        with self.setting.autocast():
-            logits = model(x)
-        loss = F.cross_entropy(logits, labels, label_smoothing=self.recipe.smoothing)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        optimizer.step()
+        def look(step: int) -> Trial:
+            return self._look(model, told.val, step)
+
+        stopping = recipe.stopping(look, look(0), steps)
+        Engine(
+            objective, AdamW(model.parameters(), rate, recipe.weight_decay), steps, rate_of(rate),
+            device=setting.device, precision=setting.precision,
+        ).train(self._views(objective, told, steps), stopping)  # fmt: skip
+        return stopping.best
+
+    def _views(self, objective: Objective, told: Told, steps: int) -> Iterator[list[Batch]]:
+        """One draw of random numbers after the other, through all steps."""
+        train, size = told.train, self.recipe.batch(len(told.train))
+        generator = torch.Generator().manual_seed(seed_of(told.seed, "augmentation"))
+        rng = Randomness(generator, total=size, device=self.setting.device)
+        for at in batches(len(train), size, steps, seed_of(told.seed, "order")):
+            pick = train.part(at)
+            items = self.setting.batch(pick.items, pick.at)
+            label = torch.from_numpy(pick.labels).to(items.device)
+            yield [objective.views({"items": items, "label": label}, rng)]
 
     def _look(self, model: nn.Module, val: Pick, step: int) -> Trial:
-        weights = {name: value.clone() for name, value in model.state_dict().items()}
+        learnt = weights(model)
         if not len(val):
-            return Trial(weights, None, math.inf, step)
+            return Trial(learnt, None, step)
         logits = self.setting.outputs(model, val)
         labels = torch.from_numpy(val.labels)
         loss = float(F.cross_entropy(torch.from_numpy(logits), labels))
-        return Trial(weights, accuracy(logits.argmax(1), val.labels), loss, step)
+        return Trial(learnt, accuracy(logits.argmax(1), val.labels), step, tie=-loss)

@@ -1,4 +1,6 @@
-"""The training loop: one for all objectives, all modalities, one process or many.
+"""The training loop of a run: one for all objectives, all modalities, one process or many.
+
+It feeds the engine (steps/engine.py), watches it and keeps what it has reached.
 
 A run is a function of its plan, its data and the code, and of nothing else:
 - which items step t sees follows from (seed, epoch), see `training.batches.Order`;
@@ -14,16 +16,16 @@ Shapes: N items, B items of the global batch, R processes, n = B / R.
 import math
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from accelerate import Accelerator, DistributedDataParallelKwargs
-from torch import Tensor, nn
+from torch import Tensor
 
-from modalities.base import Batch, Items, Objective, Progress, Randomness, Step, Tell, UserError
+from modalities.base import Batch, Items, Objective, Randomness, Step, Tell, UserError
 from modalities.common.steps import memory
+from modalities.common.steps.engine import Engine
 from modalities.common.steps.optim import optimizer, rate
 from modalities.common.steps.precompute import done
 from modalities.common.training import norm
@@ -55,6 +57,10 @@ class Plan:
         """Optimiser steps in all; the last, incomplete batch of an epoch is left out."""
         return self.epochs * (items // self.batch_size)
 
+    def rate(self, step: int, steps: int) -> float:
+        """The learning rate at a step."""
+        return self.learning_rate * rate(step, steps, self.warmup)
+
 
 def train(  # noqa: PLR0913
     objective: Objective,
@@ -84,7 +90,7 @@ def train(  # noqa: PLR0913
     return loop.history
 
 
-class Loop:
+class Loop(Engine):
     """A run and where it stands: `step` of `steps` are done."""
 
     def __init__(
@@ -94,22 +100,24 @@ class Loop:
         # Without gradient buffers of its own DDP leaves ours alone, such as a queue of keys.
         ddp = DistributedDataParallelKwargs(broadcast_buffers=False, gradient_as_bucket_view=True)
         self.accelerator = Accelerator(mixed_precision="no", kwargs_handlers=[ddp])
-        self.plan, self.objective = plan, objective
+        self.plan = plan
         self.free: Mapping[str, Any] = {}
         self.rank, self.world = self.accelerator.process_index, self.accelerator.num_processes
         self.tell = tell if self.accelerator.is_main_process else Silence()
-        self.step, self.steps = 0, plan.steps(len(items))
         self._check(len(items))
         objective.begin(len(items))
-        self.device = self.accelerator.device
-        self.items = done(items, objective.once, self.device)
-        objective.to(self.device, memory_format=torch.channels_last)  # type: ignore[call-overload]
+        device = self.accelerator.device
+        self.items = done(items, objective.once, device)
+        objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.world > 1:
             norm.share(objective)
-        self.optimizer = optimizer(
+        moved = optimizer(
             plan.optimizer, objective.parameters(), plan.learning_rate, plan.weight_decay
         )
-        self.model: nn.Module = self.accelerator.prepare(objective)
+        super().__init__(
+            objective, moved, plan.steps(len(items)), plan.rate, device=device,
+            precision=plan.precision, clip=plan.clip, model=self.accelerator.prepare(objective),
+        )  # fmt: skip
         self.probe = probe.to(self.device)
         self.pending: list[tuple[int, Step]] = []  # not looked at yet
         self.window: list[Row] = []  # looked at, not in a row of the history yet
@@ -159,23 +167,10 @@ class Loop:
             self.model.train()
         with torch.no_grad():
             views = self.objective.views(batch, rng)
-        with self._precision():
-            step: Step = self.model(views)
-        self.accelerator.backward(step.loss)
-        if plan.clip:
-            nn.utils.clip_grad_norm_(self.optimizer.params, plan.clip, foreach=True)
-        self.optimizer.lr = plan.learning_rate * rate(self.step, self.steps, plan.warmup)
-        self.optimizer.step()
-        self.optimizer.zero_grad()
-        self.step += 1
-        self.objective.after_step(Progress(self.step, self.steps))
+        step = self.learn(views)
+        self.update()
         self.pending.append((self.step, step))
         self.clock.items += plan.batch_size
-
-    def _precision(self) -> AbstractContextManager[Any]:
-        return torch.autocast(
-            self.device.type, torch.bfloat16, enabled=self.plan.precision == "bf16"
-        )
 
     def settled(self) -> bool:
         """Every few steps: look at the losses, stop if one is not finite, tell how it goes."""
@@ -220,7 +215,7 @@ class Loop:
             row[name] = sum(r[name] for r in self.window) / len(self.window)
         row["learning_rate"] = self.optimizer.lr
         if healthy:
-            with self._precision():
+            with self.autocast():
                 self.health = health(self.objective.encoder, self.probe)
             row |= self.health
             if wrong := diagnose(self.health, self.step / self.steps):

@@ -46,10 +46,6 @@ class Schedule:
         wanted = math.ceil(self.epochs * items / self.batch(items))
         return int(np.clip(wanted, self.min_steps, max(self.min_steps, self.max_steps)))
 
-    def looks(self, steps: int) -> set[int]:
-        """After which steps validation is asked."""
-        return {math.ceil(steps * (i + 1) / self.evaluations) for i in range(self.evaluations)}
-
 
 class Head(nn.Module):
     """A pyramid on an encoder and what is read from it."""

@@ -11,38 +11,43 @@ draw) and number of steps chosen on validation; test seen once. Two protocols:
 Shapes: m pictures picked, B batch.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from modalities.base import Randomness, Tell
+from modalities.base import Batch, Objective, Randomness, Step, Tell
 from modalities.common.measuring.classification import Meter
-from modalities.common.measuring.finetune import batches
+from modalities.common.measuring.finetune import batches, rate_of
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.problem import Pick, Problem, Told, draw_labels, seed_of
 from modalities.common.measuring.rows import EncoderFactory, Row
+from modalities.common.steps.engine import Engine
 from modalities.common.steps.optim import AdamW
+from modalities.common.steps.stopping import EarlyStopping, Trial, weights
 from modalities.image.measuring.contract import Head, Places, Schedule, Scores
 from modalities.image.network.contract import ImageEncoder
 
+Chosen = tuple[Trial, float]  # and its learning rate
 
-@dataclass
-class Trained:
-    """The best checkpoint of one training."""
 
-    weights: dict[str, Tensor]
-    score: float | None  # on validation
-    step: int
-    rate: float
+class PlaceLabels(Objective):
+    """A head's loss on pictures changed at random. Its raw batches are `index`: rows of a pick."""
 
-    def above(self, other: "Trained") -> bool:
-        """Of equal ones (none of them found anything yet) the later."""
-        return other.score is None or self.score is None or self.score >= other.score
+    def __init__(self, head: Head, places: Places, train: Pick) -> None:
+        super().__init__()
+        self.encoder = head.pyramid.encoder  # first: how the head trains it is the last word
+        self.head, self.places, self.pick = head, places, train
+
+    def views(self, batch: Batch, rng: Randomness) -> Batch:
+        pick = self.pick.part(batch["index"].numpy())
+        x, target = self.places.batch(pick, rng, str(rng.device))
+        return {"x": x, "target": target}
+
+    def forward(self, batch: Batch) -> Step:
+        return Step(self.head.loss(batch["x"], batch["target"]))
 
 
 @dataclass
@@ -50,14 +55,14 @@ class Cell:
     """What one protocol reached at one budget, draw by draw."""
 
     scores: list[Scores] = field(default_factory=list)
-    trained: list[Trained] = field(default_factory=list)
+    chosen: list[Chosen] = field(default_factory=list)
 
     def rows(self, name: str, budget: int | str, metrics: Sequence[str]) -> Iterator[Row]:
-        known = [t.score for t in self.trained if t.score is not None]
+        known = [trial.score for trial, _ in self.chosen if trial.score is not None]
         chosen = {
             "val": float(np.mean(known)) if known else None,
-            "learning_rate": [t.rate for t in self.trained],
-            "steps": [t.step for t in self.trained],
+            "learning_rate": [rate for _, rate in self.chosen],
+            "steps": [trial.step for trial, _ in self.chosen],
         }
         for metric in metrics:
             values = [scores[metric] for scores in self.scores]
@@ -104,39 +109,42 @@ class Measuring:
                 own = seed_of(seed, budget, draw)
                 told = Told(train, val, len(whole.known), budget, draw, own)
                 self.shown = []
-                for name, trained, head in self._fits(told, names):
+                for name, best, head in self._fits(told, names):
                     predicted = self.places.predict(head, whole.test, self.setting)
                     cell = cells[name, budget]
                     cell.scores.append(self.places.score(predicted, whole.test))
-                    cell.trained.append(trained)
+                    cell.chosen.append(best)
                     self.shown.append(Shown(name, whole.test, predicted))
                 meter.text = f"draw {draw + 1} of {draws}, budget {budget}"
                 meter.add(1.0)
         for (name, budget), cell in cells.items():
             yield from cell.rows(name, budget, self.places.metrics)
 
-    def _fits(self, told: Told, names: Sequence[str]) -> Iterator[tuple[str, Trained, Head]]:
-        before: Trained | None = None
+    def _fits(self, told: Told, names: Sequence[str]) -> Iterator[tuple[str, Chosen, Head]]:
+        before: Trial | None = None
         if not self.scratch:
-            before, head = self._fit(told, "frozen", None)
+            best, head = self._fit(told, "frozen", None)
+            before = best[0]
             if "frozen" in names:
-                yield "frozen", before, head
+                yield "frozen", best, head
         if "finetune" in names:
             yield "finetune", *self._fit(told, "finetune", before)
 
-    def _fit(self, told: Told, name: str, before: Trained | None) -> tuple[Trained, Head]:
+    def _fit(self, told: Told, name: str, before: Trial | None) -> tuple[Chosen, Head]:
         """Every learning rate at the first draw of a budget, the one it chose at the others."""
         schedule = self.schedule
         rates = schedule.scratch_learning_rates if self.scratch else schedule.learning_rates
         known = self.rates.get((name, told.budget))
-        found = [self._train(told, name, r, before) for r in (rates if known is None else [known])]
+        rates = rates if known is None else [known]
+        found = [(self._train(told, name, rate, before), rate) for rate in rates]
         best = found[len(found) // 2]
         for each in found:
-            if each.score is not None and (best.score is None or each.score > best.score):
+            score, highest = each[0].score, best[0].score
+            if score is not None and (highest is None or score > highest):
                 best = each
-        self.rates[name, told.budget] = best.rate
+        self.rates[name, told.budget] = best[1]
         head = self._head(told)
-        head.load_state_dict(best.weights)
+        head.load_state_dict(best[0].weights)
         return best, head
 
     def _head(self, told: Told) -> Head:
@@ -147,56 +155,46 @@ class Measuring:
         assert isinstance(head, Head)
         return head
 
-    def _train(self, told: Told, name: str, rate: float, before: Trained | None) -> Trained:
-        schedule, items = self.schedule, len(told.train)
+    def _train(self, told: Told, name: str, rate: float, before: Trial | None) -> Trial:
+        schedule, setting = self.schedule, self.setting
         factor = schedule.scratch_factor if self.scratch else 1.0
-        steps, batch = round(schedule.steps(items) * factor), schedule.batch(items)
+        steps = round(schedule.steps(len(told.train)) * factor)
         head = self._head(told)
         if before is not None:
             head.load_state_dict(before.weights)
         if name == "frozen":
             head.pyramid.freeze()
-        optimizer = AdamW(head.parameters(), rate, schedule.weight_decay)
-        looks = schedule.looks(steps)
-        best = Trained(_weights(head), before.score if before else None, 0, rate)
-        missed = 0
-        for step, at in enumerate(batches(items, batch, steps, seed_of(told.seed, "order"))):
-            optimizer.lr = rate * _share(step, steps)
-            self._step(head, optimizer, told.train.part(at), seed_of(told.seed, name, step))
-            if step + 1 in looks:
-                look = Trained(_weights(head), self._look(head, told.val), step + 1, rate)
-                missed = 0 if look.above(best) else missed + 1
-                best = best if missed else look
-                if missed >= schedule.patience:
-                    break
-        return best
 
-    def _step(self, head: Head, optimizer: AdamW, pick: Pick, seed: int) -> None:
-        head.train()
-        generator = torch.Generator().manual_seed(seed)
-        rng = Randomness(generator, total=len(pick), device=self.setting.device)
-        x, target = self.places.batch(pick, rng, self.setting.device)
-        with self.setting.autocast():
-            loss = head.loss(x, target)
-        optimizer.zero_grad()
-        loss.backward()  # type: ignore[no-untyped-call]
-        nn.utils.clip_grad_norm_(head.parameters(), 10.0)
-        optimizer.step()
+        def look(step: int) -> Trial:  # of equal ones (none found anything yet) the later is better
+            return Trial(weights(head), self._look(head, told.val), step, tie=step)
+
+        stopping = EarlyStopping(
+            look, Trial(weights(head), before.score if before else None, 0), steps=steps,
+            looks=schedule.evaluations, patience=schedule.patience,
+        )  # fmt: skip
+        objective = PlaceLabels(head, self.places, told.train)
+        Engine(
+            objective, AdamW(head.parameters(), rate, schedule.weight_decay), steps, rate_of(rate),
+            device=setting.device, precision=setting.precision, clip=10.0,
+        ).train(self._views(objective, told, name, steps), stopping)  # fmt: skip
+        return stopping.best
+
+    def _views(
+        self, objective: PlaceLabels, told: Told, name: str, steps: int
+    ) -> Iterator[list[Batch]]:
+        """Random numbers of a step follow from its number."""
+        items = len(told.train)
+        order = batches(items, self.schedule.batch(items), steps, seed_of(told.seed, "order"))
+        for step, at in enumerate(order):
+            generator = torch.Generator().manual_seed(seed_of(told.seed, name, step))
+            rng = Randomness(generator, total=len(at), device=self.setting.device)
+            yield [objective.views({"index": torch.from_numpy(at)}, rng)]
 
     def _look(self, head: Head, val: Pick) -> float | None:
         if not len(val):
             return None
         predicted = self.places.predict(head, val, self.setting)
         return self.places.score(predicted, val)[self.places.metrics[0]]
-
-
-def _weights(head: Head) -> dict[str, Tensor]:
-    return {name: value.clone() for name, value in head.state_dict().items()}
-
-
-def _share(step: int, steps: int) -> float:
-    """Of the learning rate: a line up over a tenth of the steps, then half a cosine to zero."""
-    return min(1.0, (step + 1) / (0.1 * steps)) * 0.5 * (1 + math.cos(math.pi * step / steps))
 
 
 def _some(val: Pick, most: int) -> np.ndarray:

@@ -9,8 +9,8 @@ from annotated_types import Ge, Gt, Le, MinLen
 
 from modalities import named
 from modalities.base import Encoder, Labelled, Objective, Tell, UserError
-from modalities.common.learners.auxiliary import Schedule
 from modalities.common.learners.few_shot import Episodes, Features, Study
+from modalities.common.learners.few_shot_training import Schedule
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
 from modalities.image.measuring.raw import alike, histogram, pixels

@@ -8,17 +8,16 @@ Shapes: N items that pretraining may see, B batch.
 """
 
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 import torch
 
-from modalities.base import Items, Objective, Randomness
+from modalities.base import Batch, Items, Objective, Randomness
+from modalities.common.learners.auxiliary import Auxiliary
 from modalities.common.measuring.finetune import batches
 from modalities.common.measuring.problem import seed_of
-from modalities.shape.network.encoder import ShapeEncoder
 
 
 @dataclass(frozen=True)
@@ -29,35 +28,20 @@ class Joint:
     free: Any  # (N, P) pieces
     weight: float  # lambda
     batch: int
-    make: Callable[[ShapeEncoder], Objective]  # the objective around an encoder
+    make: Callable[[Any], Objective]  # the objective around an encoder
 
-    def start(self, encoder: ShapeEncoder, seed: int) -> "Beside":
-        return Beside(self, encoder, seed)
+    def beside(self, supervised: Objective, size: int) -> Auxiliary:
+        """The learner of labels, of which a step sees `size` shapes, and of pieces."""
+        sizes = {"labelled": size, "unlabelled": min(self.batch, len(self.items))}
+        return Auxiliary(supervised, self.make(supervised.encoder), (1.0, self.weight), sizes)
 
-
-class Beside:
-    """The loss on pieces in one training."""
-
-    def __init__(self, joint: Joint, encoder: ShapeEncoder, seed: int) -> None:
-        self.device = next(encoder.parameters()).device
-        self.joint, self.objective = joint, joint.make(encoder).to(self.device)
-        size = min(joint.batch, len(joint.items))
-        self.order: Iterator[np.ndarray] = batches(
-            len(joint.items), size, 1 << 40, seed_of(seed, "joint")
-        )
+    def views(self, learner: Auxiliary, device: str, seed: int) -> Iterator[Batch]:
+        """Of one batch of pieces after the other, without end."""
+        size = learner.streams["unlabelled"]
         generator = torch.Generator().manual_seed(seed_of(seed, "joint views"))
-        self.rng = Randomness(generator, total=size, device=self.device)
-        shared = {id(each) for each in encoder.parameters()}
-        self.own = [each for each in self.objective.parameters() if id(each) not in shared]
-
-    def backward(self, autocast: Callable[[], AbstractContextManager[Any]]) -> None:
-        """Add the gradient of lambda times the loss on the next batch."""
-        at = np.sort(next(self.order))
-        found = self.joint.items.batch(at) | {"free_label": np.asarray(self.joint.free[at])}
-        batch = {k: torch.from_numpy(v).to(self.device) for k, v in found.items()}
-        self.objective.train()
-        with torch.no_grad():
-            views = self.objective.views(batch, self.rng)
-        with autocast():
-            found = self.objective(views)
-        (self.joint.weight * found.loss).backward()
+        rng = Randomness(generator, total=size, device=device)
+        for some in batches(len(self.items), size, 1 << 40, seed_of(seed, "joint")):
+            at = np.sort(some)
+            found = self.items.batch(at) | {"free_label": np.asarray(self.free[at])}
+            batch = {name: torch.from_numpy(each).to(device) for name, each in found.items()}
+            yield learner.views(batch, rng)

@@ -8,12 +8,12 @@ import torch
 
 from modalities.common.measuring.problem import Pick, Problem, draw_labels, seed_of
 from modalities.common.measuring.rows import EncoderFactory, Row
+from modalities.common.steps.stopping import Trial
 from modalities.shape.measuring.miou import means
 from modalities.shape.measuring.predicted import Example
 from modalities.shape.measuring.segmentation import (
     Segmenter,
     Setting,
-    Trial,
     examples,
     fit,
     predict,

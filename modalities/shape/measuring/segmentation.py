@@ -17,11 +17,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from modalities.base import Randomness
-from modalities.common.measuring.finetune import Recipe, batches
+from modalities.base import Batch, Objective, Randomness, Step
+from modalities.common.learners.contract import joined
+from modalities.common.measuring.finetune import Recipe, batches, rate_of
 from modalities.common.measuring.problem import Pick, seed_of
+from modalities.common.steps.engine import Engine
 from modalities.common.steps.optim import AdamW
-from modalities.shape.measuring.joint import Beside, Joint
+from modalities.common.steps.stopping import Trial, weights
+from modalities.shape.measuring.joint import Joint
 from modalities.shape.measuring.miou import Catalogue, means, shape_iou
 from modalities.shape.measuring.predicted import Example
 from modalities.shape.network.encoder import Mix, ShapeEncoder
@@ -87,18 +90,24 @@ class Setting:
         return one, two, three
 
 
-@dataclass(frozen=True)
-class Trial:
-    """The best checkpoint of one training; scores are category means of the mIoU on validation."""
+class PartLabels(Objective):
+    """Cross-entropy of the parts of some points of each shape, changed at random."""
 
-    weights: dict[str, Tensor]
-    score: float | None
-    step: int
+    def __init__(self, model: Segmenter, setting: Setting) -> None:
+        super().__init__()
+        self.encoder = model.encoder  # first: how the model trains it is the last word
+        self.model = model
+        self.points, self.change = setting.points, setting.change
 
-    def above(self, other: "Trial") -> bool:
-        if self.score is None or other.score is None:
-            return self.step > other.step  # without validation: train to the end
-        return self.score > other.score
+    def views(self, batch: Batch, rng: Randomness) -> Batch:
+        items = batch["items"]
+        which = some(rng, items.shape[1], self.points)
+        cloud = self.change(taken(items, which), rng)
+        return {"cloud": cloud, "category": batch["label"], "part": batch["part"].gather(1, which)}
+
+    def forward(self, batch: Batch) -> Step:
+        logits = self.model(batch["cloud"], batch["category"]).flatten(0, 1)
+        return Step(F.cross_entropy(logits, batch["part"].flatten(), ignore_index=-1))
 
 
 def fit(
@@ -107,47 +116,53 @@ def fit(
     """Train in place; the checkpoint that validation prefers."""
     recipe = setting.recipe
     steps, size = recipe.steps(len(train)), recipe.batch(len(train))
-    beside = setting.joint.start(model.encoder, seed) if setting.joint else None
-    learnable = [*model.learnable(), *(beside.own if beside else ())]
-    optimizer = AdamW(learnable, rate, recipe.weight_decay)
+    labels = PartLabels(model, setting)
+    objective, learnable, material = _streams(labels, train, setting, (steps, size, seed))
+
+    def look(step: int) -> Trial:
+        score = category_mean(model, val, setting) if len(val) else None
+        return Trial(weights(model), score, step)
+
+    stopping = recipe.stopping(look, Trial({}, -1.0 if len(val) else None, -1), steps)
+    Engine(
+        objective, AdamW(learnable, rate, recipe.weight_decay), steps, rate_of(rate),
+        device=setting.device, precision=setting.precision, clip=1.0,
+    ).train(material, stopping)  # fmt: skip
+    return stopping.best
+
+
+def _streams(
+    labels: PartLabels, train: Pick, setting: Setting, how: tuple[int, int, int]
+) -> tuple[Objective, list[nn.Parameter], Iterable[list[Batch]]]:
+    """What is trained, which of its weights, and on what; `how`: steps, shapes of each, seed."""
+    _, size, seed = how
+    if setting.joint is None:
+        views = _labelled(labels, train, setting, how)
+        return labels, labels.model.learnable(), ([each] for each in views)
+    learner = setting.joint.beside(labels, size).to(setting.device)
+    # Each loss adds its gradient up by itself, as it always did: in one pass a weight that is used
+    # twice would get other last digits.
+    both = (
+        [joined({"labelled": one}), joined({"unlabelled": two})]
+        for one, two in zip(
+            _labelled(learner, train, setting, how),
+            setting.joint.views(learner, setting.device, seed),
+            strict=False,  # pieces have no end
+        )
+    )
+    return learner, list(learner.parameters()), both
+
+
+def _labelled(
+    objective: Objective, train: Pick, setting: Setting, how: tuple[int, int, int]
+) -> Iterator[Batch]:
+    """Views of the shapes whose parts are told."""
+    steps, size, seed = how
     generator = torch.Generator().manual_seed(seed_of(seed, "augmentation"))
     rng = Randomness(generator, total=size, device=setting.device)
-    looks = {math.ceil(steps * (i + 1) / recipe.evaluations) for i in range(recipe.evaluations)}
-    best, missed = Trial({}, -1.0 if len(val) else None, -1), 0
-    for step, at in enumerate(batches(len(train), size, steps, seed_of(seed, "order"))):
-        optimizer.lr = rate * recipe.rate(step, steps)
-        _step(model, optimizer, setting, train, (at, rng), beside)
-        if step + 1 in looks:
-            score = category_mean(model, val, setting) if len(val) else None
-            weights = {name: value.clone() for name, value in model.state_dict().items()}
-            trial = Trial(weights, score, step + 1)
-            missed = 0 if trial.above(best) else missed + 1
-            best = best if missed else trial
-            if missed >= recipe.patience:
-                break
-    return best
-
-
-def _step(
-    model: Segmenter, optimizer: AdamW, setting: Setting, train: Pick,
-    what: tuple[np.ndarray, Randomness], beside: Beside | None,
-) -> None:  # fmt: skip
-    at, rng = what
-    items, category, classes = setting.batch(train, at)
-    which = some(rng, items.shape[1], setting.points)
-    cloud = setting.change(taken(items, which), rng)
-    model.train()
-    with setting.autocast():
-        logits = model(cloud, category)
-    loss = F.cross_entropy(
-        logits.flatten(0, 1), classes.gather(1, which).flatten(), ignore_index=-1
-    )
-    optimizer.zero_grad()
-    loss.backward()  # type: ignore[no-untyped-call]
-    if beside:
-        beside.backward(setting.autocast)
-    nn.utils.clip_grad_norm_(optimizer.params, 1.0)
-    optimizer.step()
+    for at in batches(len(train), size, steps, seed_of(seed, "order")):
+        items, category, classes = setting.batch(train, at)
+        yield objective.views({"items": items, "label": category, "part": classes}, rng)
 
 
 def predict(model: Segmenter, pick: Pick, setting: Setting) -> Iterator[tuple[int, np.ndarray]]:

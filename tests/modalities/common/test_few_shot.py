@@ -10,8 +10,8 @@ import torch.nn.functional as F
 from test_transfer import Quiet
 
 from modalities.base import Encoder, Labelled, Randomness, UserError
-from modalities.common.learners.auxiliary import Material, Schedule, Trainer, cosine
 from modalities.common.learners.few_shot import Episodes, Study, accuracy
+from modalities.common.learners.few_shot_training import Material, Schedule, Trainer, cosine
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.problem import Pick
 from modalities.common.measuring.rows import Row, Skipped
@@ -143,8 +143,8 @@ def test_the_prototypical_loss_is_snell_s() -> None:
     """Softmax over negative squared distances to the means of the supports."""
     made = trainer(0.0, fresh().train())
     features = torch.randn(18, 16)
-    made._features = lambda at, step: features  # type: ignore[method-assign]
-    found = made.supervised(0)
+    made.learner.supervised.encoder = torch.nn.Identity()  # type: ignore[assignment]
+    found = made.learner.supervised({"x": features}).loss
     per = features.view(3, 6, 16)
     means = per[:, :3].mean(1)
     expected = []
@@ -169,7 +169,7 @@ def test_training_lowers_the_supervised_loss(head: Any) -> None:
     made = trainer(0.0, encoder, head=head, steps=80)
 
     def loss() -> float:
-        return sum(float(made.supervised(step).detach()) for step in range(8))
+        return sum(float(made.learner(made.views(step)).loss.detach()) for step in range(8))
 
     first = loss()
     made.train()
@@ -181,13 +181,16 @@ def gradients(weight: float) -> tuple[torch.Tensor, dict[str, list[float]]]:
     encoder = fresh()
     made = trainer(weight, encoder, steps=1, learning_rate=0.0)
     asked: dict[str, list[float]] = {"sup": [], "ssl": []}
-    supervised, own = made.supervised, made._self_supervised
-    made.supervised = lambda s: asked["sup"].append(1) or supervised(s)  # type: ignore
-    made._self_supervised = lambda p, s: asked["ssl"].append(1) or own(p, s)  # type: ignore
+    parts = {"sup": made.learner.supervised, "ssl": made.learner.auxiliary}
+    for name, part in parts.items():
+        if part is not None:
+            part.register_forward_hook(lambda *_, name=name: asked[name].append(1))
+    found: list[torch.Tensor] = []
+    first = next(encoder.parameters())
+    first.register_post_accumulate_grad_hook(lambda p: found.append(p.grad.clone()))  # type: ignore
     made.train()
-    found = next(encoder.parameters()).grad
-    assert found is not None
-    return found.clone(), asked
+    (gradient,) = found
+    return gradient, asked
 
 
 def test_the_loss_is_the_weighted_sum() -> None:
