@@ -41,8 +41,8 @@ def address(stage: str, values: dict[str, str]) -> str:
         return f"playroom@{names[0]}"
     if stage == "report":
         return "report"
-    if stage == "ingest":
-        return f"ingest-{names[0]}"
+    if list(values) == ["modality"]:
+        return f"{stage}-{names[0]}"
     if stage == "label":
         return f"label-{load().modality_of_labels(names[0])}@{names[0]}"
     params = load()

@@ -63,7 +63,7 @@ MODULES = re.compile(rf"python -m ((?:{'|'.join(ROOMS)})(?:\.\w+)*)")
 README_TREE = re.compile(r"^    flows/.*?(?=^\S|\Z)", re.M | re.S)
 EXAMPLES = {  # files that a page tells its reader to write
     "modalities/image/objectives/sketch.py", "modalities/image/objectives/halves.py",
-    "modalities/audio/labelers/loudness.py", "tasks/census.py",
+    "modalities/audio/labelers/loudness.py", "tasks/census/__init__.py", "tasks/census",
 }  # fmt: skip
 
 

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 import torch
-from test_few_shot import fresh, schedule, setting, world
+from tests.modalities.common.test_few_shot import fresh, schedule, setting, world
 from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Progress, Randomness, Step

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from test_few_shot import ENCODER, fresh, material, schedule, setting, world
-from test_shape_parts import TINY, settings, split
+from tests.modalities.common.test_few_shot import ENCODER, fresh, material, schedule, setting, world
+from tests.modalities.shape.test_shape_parts import TINY, settings, split
 from torch import Tensor, nn
 
 from modalities.base import Objective, Randomness
