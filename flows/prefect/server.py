@@ -134,7 +134,7 @@ def _start(root: Path) -> Server:
 
 def _environment(root: Path, port: int, key: str) -> dict[str, str]:
     inherited = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")}
-    code = [str(Path(__file__).resolve().parents[1]), os.environ.get("PYTHONPATH", "")]
+    code = [str(Path(__file__).resolve().parents[2]), os.environ.get("PYTHONPATH", "")]
     inherited["PYTHONPATH"] = os.pathsep.join(filter(None, code))
     return inherited | api.settings(root, port, key)
 

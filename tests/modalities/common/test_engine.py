@@ -4,7 +4,6 @@ from typing import Any
 
 import pytest
 import torch
-from tests.modalities.common.test_few_shot import fresh, schedule, setting, world
 from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Progress, Randomness, Step
@@ -15,6 +14,7 @@ from modalities.common.steps.engine import Engine
 from modalities.common.steps.optim import SGD, AdamW
 from modalities.common.steps.stopping import EarlyStopping, Trial
 from modalities.image.objectives.rotation import Rotation
+from tests.modalities.common.test_few_shot import fresh, schedule, setting, world
 
 
 class Line(Objective):

@@ -9,8 +9,6 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
-from tests.modalities.common.test_few_shot import ENCODER, fresh, material, schedule, setting, world
-from tests.modalities.shape.test_shape_parts import TINY, settings, split
 from torch import Tensor, nn
 
 from modalities.base import Objective, Randomness
@@ -28,6 +26,8 @@ from modalities.shape.network.encoder import build as build_shape
 from modalities.shape.network.views import some, taken
 from modalities.shape.objectives.convexity import Convexity
 from modalities.shape.tasks.parts import catalogue, with_parts
+from tests.modalities.common.test_few_shot import ENCODER, fresh, material, schedule, setting, world
+from tests.modalities.shape.test_shape_parts import TINY, settings, split
 
 pytestmark = pytest.mark.parametrize("precision", ["fp32", "bf16"])
 
