@@ -20,7 +20,7 @@ from benchmarks.grids.cells import Rows
 from benchmarks.grids.sections import dense_orderings, orderings
 from benchmarks.results import apart, cell
 from tasks.report.verdict import Row, choose
-from tasks.results import places
+from tasks.results import expected_results
 from tasks.settings.params import load
 from tasks.stage import read_json
 
@@ -104,7 +104,7 @@ class Start:
 def starts(checkout: Path, modality: str) -> list[Start]:
     """All that was measured of a modality: runs and then controls, in the order of params.yaml."""
     found: dict[str, Start] = {}
-    for place in places(load(checkout / "params.yaml")):
+    for place in expected_results(load(checkout / "params.yaml")):
         told = read_json(checkout / place.folder / "metrics.json")
         if told and place.modality == modality:
             other = bool(told.get("other_encoder"))

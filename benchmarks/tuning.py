@@ -93,16 +93,16 @@ def setting() -> Any:
     return Setting(prepare, augment, "bf16", "cpu")
 
 
-def told(whole: Any) -> Iterator[Any]:
+def few(whole: Any) -> Iterator[Any]:
     """The few labels of each draw and budget."""
-    from modalities.common.measuring.problem import Told, draw_labels, seed_of
+    from modalities.common.measuring.problem import FewLabels, draw_labels, seed_of
 
     for budget in BUDGETS:
         for draw in range(DRAWS):
             at = draw_labels(whole.train, whole.ids, budget, LABELS_SEED, draw)
             seed = seed_of(LABELS_SEED, budget, draw)
             train = whole.train.part(at)
-            yield Told(train, whole.val, len(whole.known), budget, draw, seed)
+            yield FewLabels(train, whole.val, len(whole.known), budget, draw, seed)
 
 
 def data() -> Any:
@@ -128,7 +128,7 @@ def scratch(candidate: dict[str, Any]) -> Scores:
         batch_size=48, weight_decay=0.01, smoothing=0.1, evaluations=6, patience=3,
     )  # fmt: skip
     scores = Scores()
-    for each in told(data()):
+    for each in few(data()):
         method = FineTuning(lambda: build("small"), recipe, setting(), None)
         scores.add(int(each.budget), method.fit(each, lambda _: None).score or 0.0)
     return scores
@@ -165,7 +165,7 @@ def pretraining(run: str, change: dict[str, Any], seed: int) -> Scores:
         train(objective, pool.items, plan, Silence(), probe=probe, checkpoints=nowhere)
     features = FrozenFeatures(lambda: objective.encoder, setting(), whole, None)
     linear = LinearProbe(features, [0.0001, 0.001, 0.01, 0.1, 1.0, 10.0], repeats=True)
-    for each in told(whole):
+    for each in few(whole):
         scores.add(int(each.budget), linear.fit(each, lambda _: None).score or 0.0)
     return scores
 

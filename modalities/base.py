@@ -162,7 +162,7 @@ class Objective(nn.Module):
     needs: tuple[str, ...] = ()  # ("free_label",): it learns from the free labels of its batch
     # What `views` begins with and what draws nothing, such as a spectrogram. Where all results fit
     # into memory it is done once per item: `views` takes them for the items, too.
-    once: Callable[[Tensor], Tensor] | None = None
+    precompute: Callable[[Tensor], Tensor] | None = None
 
     def begin(self, items: int) -> None:
         """Called once, before training or loading a state: that many items will be seen.

@@ -13,7 +13,7 @@ Array: TypeAlias = NDArray[Any]
 
 
 @dataclass(frozen=True)
-class Found:
+class LabelerInput:
     """What a labeler found on every item that pretraining may see (N of them, in their order)."""
 
     values: Array  # (N, ...) what `label` gave; zeros where it refused
@@ -47,7 +47,7 @@ class Labeler(Protocol):
     Instances can be pickled; nothing is drawn at random but from a seed.
     """
 
-    needs: tuple[str, ...] = ()  # ("run",): it looks at the features of the run `Found.run`
+    needs: tuple[str, ...] = ()  # ("run",): it looks at the features of the run `LabelerInput.run`
     chunk: int = 64  # items labelled between two writes to the cache: few where each takes seconds
 
     def label(self, path: Path, item: Array) -> Array:
@@ -62,6 +62,6 @@ class Labeler(Protocol):
         """Another file that the label of an item depends on: where it changes, so may the label."""
         return None
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         """All items' arrays -> their labels; a clustering clusters here."""
         ...

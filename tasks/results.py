@@ -18,7 +18,7 @@ KEYS = (
 
 
 @dataclass(frozen=True)
-class Place:
+class ExpectedResult:
     """Where one run or control left what it reached on one task."""
 
     modality: str  # whose items it was measured on
@@ -34,7 +34,7 @@ class Place:
         return self.objective is None
 
 
-def places(params: Params) -> list[Place]:
+def expected_results(params: Params) -> list[ExpectedResult]:
     """Every result that params.yaml asks for, in its order: runs, published weights, controls."""
     found = []
     for modality in MODALITIES:
@@ -46,15 +46,15 @@ def places(params: Params) -> list[Place]:
                 stage = f"transfer-{modality}@{run}-{task}"
                 folder = Path("results") / run / task
                 told, kind = options.home(modality), chosen.objective
-                found.append(Place(told, run, kind, task, folder, stage, made))
+                found.append(ExpectedResult(told, run, kind, task, folder, stage, made))
             for name in section.published:
                 stage = f"transfer-checkpoint-{modality}@{name}-{task}"
                 folder = Path("results") / name / task
-                found.append(Place(modality, name, None, task, folder, stage, made))
+                found.append(ExpectedResult(modality, name, None, task, folder, stage, made))
             for control in section.controls:
                 stage = f"control-{modality}@{control}-{task}"
                 folder = Path("results") / f"{modality}-{control}" / task
-                found.append(Place(modality, control, None, task, folder, stage, beside))
+                found.append(ExpectedResult(modality, control, None, task, folder, stage, beside))
     return found
 
 
@@ -79,9 +79,9 @@ def read(params: Params, now: Now) -> tuple[list[dict[str, Any]], list[dict[str,
     return rows, skipped
 
 
-def current(params: Params, now: Now) -> list[Place]:
+def current(params: Params, now: Now) -> list[ExpectedResult]:
     """The places whose results were measured on what is there now, if on anything."""
-    return [place for place in places(params) if now.current(place.stage)]
+    return [place for place in expected_results(params) if now.current(place.stage)]
 
 
 @dataclass(frozen=True)

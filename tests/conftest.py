@@ -4,7 +4,7 @@ import signal
 
 import pytest
 
-from modalities.common.steps.exact import ask
+from modalities.common.steps.deterministic import use_deterministic
 
 # A shell starts what runs in its background with Ctrl-C ignored, and a child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
@@ -13,4 +13,4 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 @pytest.fixture(autouse=True)
 def _exact() -> None:
     """Where there is a GPU, tests get from it what stages do: the same bits every time."""
-    ask()
+    use_deterministic()

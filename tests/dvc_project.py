@@ -147,10 +147,10 @@ def run_all(root: Path, targets: tuple[str, ...] = ()) -> dict[str, object]:
 
 
 if __name__ == "__main__":  # a flow of its own, to be killed or to compete
-    from flows.kills.mend import heal
+    from flows.kills.mend import repair
 
     here = Path.cwd()
-    for line in heal(here):
+    for line in repair(here):
         sys.stdout.write(f"healed: {line}\n")
     ended = run_all(here)
     sys.stdout.write("\n".join(f"{name} {how}" for name, how in ended.items()) + "\n")

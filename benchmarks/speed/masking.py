@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from modalities.base import Randomness
-from modalities.common.network.masking import pick
+from modalities.common.network.masking import take_tokens
 from modalities.common.steps.optim import optimizer
 from modalities.image.network.factory import build
 from modalities.image.network.vit import ViT
@@ -28,7 +28,7 @@ class Everything(ViT):
 
     def tokens(self, x: Tensor, visible: Tensor | None = None) -> Tensor:
         found = super().tokens(x)
-        return found if visible is None else pick(found, visible)
+        return found if visible is None else take_tokens(found, visible)
 
 
 def seconds(encoder: ViT, size: int, precision: str, steps: int) -> float:

@@ -15,14 +15,14 @@ from pathlib import Path
 from typing import Any
 
 from flows.kills import locks as leases
-from flows.kills.leftovers import alive, end_orphans, remove_leftovers
+from flows.kills.orphans import alive, end_orphans, remove_partial_outputs
 
 GOOD = Path(".gleaner/dvc.lock.good")  # the last dvc.lock that was whole
 TORN = Path(".gleaner/dvc.lock.torn")
 PATIENCE = 10.0  # seconds; whoever holds a lock longer is alive and at work
 
 
-def heal(root: Path) -> list[str]:
+def repair(root: Path) -> list[str]:
     """Mend the checkout; what was done, one line each."""
     if not (root / ".dvc").is_dir():
         return []
@@ -35,7 +35,7 @@ def heal(root: Path) -> list[str]:
             done += end_orphans(root, _writers(root))
         done += mend_lock(root)
         done += mend_run_cache(root)
-        return done + remove_leftovers(root, _writers(root))
+        return done + remove_partial_outputs(root, _writers(root))
 
 
 @contextmanager

@@ -27,9 +27,9 @@ from flows.dvc import graph as dvc_graph
 from flows.dvc import selection
 from flows.dvc.choice import Choice, can_be_made, chosen, partial
 from flows.dvc.graph import Stage
-from flows.kills.mend import heal
+from flows.kills.mend import repair
 from flows.prefect import lost_runs, watch
-from flows.prefect.stage_task import Body
+from flows.prefect.stage_task import StageTask
 from modalities.items import UserError
 from tasks.settings.params import Modality, load
 
@@ -110,7 +110,7 @@ class Run:
     def _submit(self, name: str, bad: list[str]) -> None:
         stage = self.stages[name]
         self.waiting.remove(name)
-        body = Body(self.root, stage, self.force, self._fresh(name), self.flow_run)
+        body = StageTask(self.root, stage, self.force, self._fresh(name), self.flow_run)
 
         def run_stage() -> Outcome:
             return body.skip(bad[0]) if bad else body.run()
@@ -201,7 +201,7 @@ def pipeline(
     with lost_runs.noted(root, str(context.flow_run.id)):
         logger = get_run_logger()
         try:
-            for line in heal(root):
+            for line in repair(root):
                 logger.warning(line)
             params = load()
             stages = chosen(root, Choice(tuple(targets), only, everything), params, force)

@@ -22,7 +22,7 @@ from tasks.settings.params import load
 from tasks.stage import cost_file
 
 
-class Body:
+class StageTask:
     """The work of one stage's task."""
 
     def __init__(

@@ -16,7 +16,7 @@ from rich.table import Table
 from flows.dvc import reported, selection
 from flows.dvc.choice import Choice, chosen
 from flows.dvc.graph import Stage
-from flows.kills.mend import heal
+from flows.kills.mend import repair
 from flows.prefect import api, lost_runs, server
 from flows.prefect.api import Server
 from flows.screen import tables
@@ -34,7 +34,7 @@ def run(
     root: Path, choice: Choice, force: bool, jobs: int | None, *, out: Console, err: Console
 ) -> None:
     """Bring the project up to date and print the results; SystemExit says if that failed."""
-    for line in heal(root):
+    for line in repair(root):
         out.print(f"healed: {line}", markup=False)
     params = load()
     stages = chosen(root, choice, params, force)

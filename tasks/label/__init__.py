@@ -14,7 +14,7 @@ import numpy as np
 
 from modalities import named
 from modalities.items import UserError, item
-from modalities.labels import Found, Labeler, Labels
+from modalities.labels import Labeler, LabelerInput, Labels
 from tasks import sources
 from tasks.channel import Channel
 from tasks.data import dataset
@@ -68,7 +68,7 @@ def label(params: "Params", tell: Channel, labels: str) -> None:
     with output(LABELS / name) as out:
         values, ok = _values(cache, content, out)
         pool = dataset.pool(data)
-        found = Found(
+        found = LabelerInput(
             values, ok, pool.items, pool.labels, pool.classes, out, params.training.seed, tell,
             chosen.run,
         )  # fmt: skip

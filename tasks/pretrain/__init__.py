@@ -60,7 +60,7 @@ def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
     """Train in this process, one of one or of several, and write what is kept to `folder`."""
     import torch
 
-    from modalities.common.steps.exact import exactly
+    from modalities.common.steps.deterministic import deterministically
     from modalities.common.training.batches import Rows
     from modalities.common.training.checkpoints import Checkpoints
     from modalities.common.training.loop import train
@@ -81,7 +81,7 @@ def work(params: Params, tell: Channel, run: str, folder: Path) -> None:
             workers=params.machine.workers, free=free,
         )  # fmt: skip
 
-    objective, history = exactly(trained, tell.warn)
+    objective, history = deterministically(trained, tell.warn)
     if int(os.environ.get("RANK", "0")) == 0:
         draw(objective, Rows(data.items, free), plan.seed, folder, tell)
         _write(folder, params, run, objective, (history, plan, len(data.items)))

@@ -14,7 +14,7 @@ from modalities.items import Items
 from tasks.settings.params import MODALITIES, Params
 from tasks.report.drawn import Drawn, find
 from tasks.provenance import Now
-from tasks.results import LeftOut, Place, current, left_out, modality_of, read
+from tasks.results import LeftOut, ExpectedResult, current, left_out, modality_of, read
 from tasks.stage import cost_file, read_json
 
 SPLITS = ("train", "val", "test")
@@ -101,7 +101,7 @@ class Facts:
     stages: list[dict[str, Any]]
     asked: list[str] = field(default_factory=list)  # runs in params.yaml, of what there is data of
     free: list[Free] = field(default_factory=list)
-    drawn: list[tuple[Place, Drawn]] = field(default_factory=list)  # beside results
+    drawn: list[tuple[ExpectedResult, Drawn]] = field(default_factory=list)  # beside results
     stale: list[dict[str, Any]] = field(default_factory=list)  # of what is not of now: nothing else
     left_out: list[LeftOut] = field(default_factory=list)  # the same for people
 
@@ -228,7 +228,7 @@ def _point(line: dict[str, str]) -> tuple[float, float]:
     return float(line["step"]), float(line[names[0]] or "nan") if names else float("nan")
 
 
-def _stages(params: Params, now: Now, places: list[Place]) -> list[dict[str, Any]]:
+def _stages(params: Params, now: Now, places: list[ExpectedResult]) -> list[dict[str, Any]]:
     """Every stage whose output is there and of now: what it cost, where it was computed here."""
     known = [(f"playroom@{m}", Path("raw/playroom") / m) for m in params.playroom.make]
     for modality in MODALITIES:
@@ -241,7 +241,7 @@ def _stages(params: Params, now: Now, places: list[Place]) -> list[dict[str, Any
     return [_cost(stage) for stage, folder in known if folder.exists() and now.current(stage)]
 
 
-def _by_run(found: list[Place]) -> list[Place]:
+def _by_run(found: list[ExpectedResult]) -> list[ExpectedResult]:
     return sorted(found, key=lambda place: place.control)
 
 

@@ -126,7 +126,7 @@ def _check_use(
 
 
 def _check_pair(
-    modality: str, objective: Any, encoder: options.Found, keys: Keys, mistakes: Mistakes
+    modality: str, objective: Any, encoder: options.Lookup, keys: Keys, mistakes: Mistakes
 ) -> None:
     """Some objectives need an encoder of a certain kind."""
     if encoder.schema is None or objective not in options.names(modality, "objectives"):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import BaseModel, ValidationError
 
 if TYPE_CHECKING:
-    from tasks.settings.options import Found
+    from tasks.settings.options import Lookup
 
 Keys = tuple[Any, ...]
 
@@ -52,7 +52,7 @@ class Mistakes:
             keys = tuple(k for k in problem["loc"] if not _is_branch(k))
             self.add((*prefix, *keys), self._text(problem, keys, model))
 
-    def method(self, keys: Keys, found: "Found", chosen: Any, option_keys: Keys) -> None:
+    def method(self, keys: Keys, found: "Lookup", chosen: Any, option_keys: Keys) -> None:
         """Check the options chosen for a method that was looked for by its name."""
         if found.schema is None:
             self.unknown(keys, found.kind, found.name, found.known)

@@ -50,7 +50,7 @@ def home(modality: str) -> str:
 
 
 @dataclass(frozen=True)
-class Found:
+class Lookup:
     """What a name stands for: the schema of its options, or None and the names there are."""
 
     kind: str  # objective, labeler, task, encoder
@@ -59,13 +59,13 @@ class Found:
     known: tuple[str, ...]
 
 
-def method(modality: str, kind: str, name: str) -> Found:
+def method(modality: str, kind: str, name: str) -> Lookup:
     """The method `name`, `kind` being its folder: objectives, labelers or tasks."""
     modality = home(modality) if kind == "tasks" else modality
     known = names(modality, kind)
     path = ROOT / modality / kind / f"{name}.py"
     found = schema(path, BASES[kind]) if name in known else None
-    return Found(kind[:-1], name, found, known)
+    return Lookup(kind[:-1], name, found, known)
 
 
 def names(modality: str, kind: str) -> tuple[str, ...]:
@@ -74,27 +74,27 @@ def names(modality: str, kind: str) -> tuple[str, ...]:
     return tuple(sorted(p.stem for p in found if not p.stem.startswith("_") and p.stem != NONE))
 
 
-def encoder(modality: str, name: str) -> Found:
+def encoder(modality: str, name: str) -> Lookup:
     """The encoder `name`: one of the modality's own, a backbone of torchvision, or timm/NAME."""
     modality = home(modality)
     own = _encoders(modality)
     if name in own:
-        return Found("encoder", name, _model(own[name]), tuple(own))
+        return Lookup("encoder", name, _model(own[name]), tuple(own))
     if name.startswith(TIMM):
         found = _of_timm(modality, name)
-        return Found("encoder", name, _model(found) if found else None, tuple(_timm()))
+        return Lookup("encoder", name, _model(found) if found else None, tuple(_timm()))
     path = ROOT / modality / "network" / "torchvision_nets.py"
     if not path.exists():
-        return Found("encoder", name, None, tuple(own))
+        return Lookup("encoder", name, None, tuple(own))
     families = next(
         (ast.literal_eval(n.value) for n in tree(path).body
          if isinstance(n, ast.Assign) and ast.unparse(n.targets[0]) == "FAMILIES"), ()
     )  # fmt: skip
     known = tuple(b for b in _torchvision() if b.startswith(families)) if families else ()
     if name not in known:
-        return Found("encoder", name, None, (*own, *known))
+        return Lookup("encoder", name, None, (*own, *known))
     backbone = next(each for each in classes(path) if each.name == "Backbone")
-    return Found("encoder", name, _model(backbone), known)
+    return Lookup("encoder", name, _model(backbone), known)
 
 
 def mismatch(modality: str, objective: str, encoder: str) -> str | None:

@@ -78,11 +78,15 @@ def control(params: Params, tell: Channel, modality: str, control: str, task: st
     folder = Path("results") / f"{modality}-{control}" / task
     how = How(made, control, None, _joint(params, modality) if control == "joint" else NONE)
     if control == "supervised":
-        how = replace(how, start="pretrained", encoder=told_all(params, tell, modality, made))
+        how = replace(
+            how, start="pretrained", encoder=supervised_encoder(params, tell, modality, made)
+        )
     _stage(params, tell, what, how, folder)
 
 
-def told_all(params: Params, tell: Channel, modality: str, made: Any) -> "Callable[[], Encoder]":
+def supervised_encoder(
+    params: Params, tell: Channel, modality: str, made: Any
+) -> "Callable[[], Encoder]":
     """Copies of an encoder that is trained with all labels when the first is asked for."""
 
     @cache
@@ -127,7 +131,7 @@ def _stage(params: Params, tell: Channel, what: What, how: How, folder: Path) ->
     import torch
 
     from modalities.common.steps import memory
-    from modalities.common.steps.exact import exactly
+    from modalities.common.steps.deterministic import deterministically
     from tasks.data.dataset import load
 
     memory.keep()
@@ -145,7 +149,7 @@ def _stage(params: Params, tell: Channel, what: What, how: How, folder: Path) ->
             )
         )  # fmt: skip
 
-    found = exactly(measured, tell.warn)
+    found = deterministically(measured, tell.warn)
     with output(folder) as out:
         metrics = write(out, what, found, splits)
         how.task.show(out)

@@ -18,9 +18,9 @@ from modalities.base import Batch, Encoder, Objective, Randomness, Step
 from modalities.common.measuring.classification import measure
 from modalities.common.measuring.frozen import FrozenFeatures, Setting
 from modalities.common.measuring.linear import LinearProbe
-from modalities.common.measuring.problem import Pick, problem
+from modalities.common.measuring.problem import Subset, problem
 from modalities.common.measuring.rows import Row
-from modalities.common.steps.precompute import done
+from modalities.common.steps.precompute import precomputed
 from modalities.common.training.batches import WINDOW, Order, Rows, loader, shuffled
 from modalities.common.training.checkpoints import Checkpoints
 from modalities.common.training.loop import Plan, train
@@ -183,9 +183,9 @@ def test_what_is_kept_of_a_run_and_a_linear_probe_know_only_the_protocol(tmp_pat
 def test_what_is_done_once_leaves_items_with_lengths_as_they_are(tmp_path: Path) -> None:
     """A result alone would not say how long each item is."""
     items, _ = texts(20, 0, tmp_path)
-    assert done(items, prepare) is items
-    pick = Pick("train", items, np.arange(4), np.zeros(4, np.int64))
-    assert setting(once=prepare).ready(pick) is pick
+    assert precomputed(items, prepare) is items
+    subset = Subset("train", items, np.arange(4), np.zeros(4, np.int64))
+    assert setting(precompute=prepare).ready(subset) is subset
 
 
 @pytest.fixture(params=["array", "memory map", "part"])

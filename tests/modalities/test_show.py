@@ -172,13 +172,13 @@ def test_what_was_seen_stays_and_what_was_not_is_painted(cells: list[list[Cell]]
 
 
 def test_patches_are_put_in_their_places(cells: list[list[Cell]]) -> None:
-    from modalities.common.network.masking import pick
+    from modalities.common.network.masking import take_tokens
     from modalities.image.network.vit import ViT
 
     x = images()
     every = ViT(patch=4, width=32, depth=1, heads=2).patches(x)
     masked = torch.tensor([[0, 7, 35], [1, 2, 3], [30, 20, 10]])
-    pictures.patches(NOWHERE, x, masked, pick(every, masked))
+    pictures.patches(NOWHERE, x, masked, take_tokens(every, masked))
     for row in cells:
         seen, painted, truth = (cell.picture for cell in row)
         np.testing.assert_array_equal(painted, truth)

@@ -21,7 +21,7 @@ from flows.dvc.private import Call
 from flows.kills import process
 from flows.prefect import messages
 from flows.prefect.artifacts import PIXELS, Publisher
-from flows.prefect.stage_task import Body
+from flows.prefect.stage_task import StageTask
 from flows.prefect.watch import Nobody, follow
 from flows.screen.terminal import Screen
 from tasks.channel import MARK, MOST, VARIABLE, Channel, say_mistake, split, visible
@@ -179,7 +179,7 @@ def body_of(lines: list[str]) -> tuple[list[str], list[Any]]:
 
     heard: list[Any] = []
     log = io.StringIO()
-    body = Body(Path(), STAGE, False, False, None)
+    body = StageTask(Path(), STAGE, False, False, None)
     page = SimpleNamespace(message=lambda message: None)
     follow(Listener())
     try:
@@ -205,7 +205,7 @@ def test_a_line_without_its_end_hides_no_message() -> None:
 
 
 def test_each_stage_has_a_token_of_its_own() -> None:
-    tokens = {Body(Path(), STAGE, False, False, None).token for _ in range(100)}
+    tokens = {StageTask(Path(), STAGE, False, False, None).token for _ in range(100)}
     assert len(tokens) == 100 and all(len(token) == 32 for token in tokens)
 
 
@@ -217,7 +217,7 @@ def test_messages_are_no_part_of_a_failures_last_words() -> None:
 
 
 def test_a_failures_last_words_move_no_cursor() -> None:
-    body = Body(Path(), STAGE, False, False, None)
+    body = StageTask(Path(), STAGE, False, False, None)
     failure = graph.StageFailed("a", 3, "\x1b[31merror: a\x1b]0;b\x07\x85.png: bad\x1b[0m\nend")
     assert r"failed with exit code 3: a\x1b]0;b\x07\x85.png: bad (full" in body._reason(failure)
 

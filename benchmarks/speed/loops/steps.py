@@ -59,13 +59,13 @@ def looped(
     free: dict[str, np.ndarray] | None = None,
 ) -> Iterator[int]:  # fmt: skip
     """Our loop over the items, laid on the disk first."""
-    from modalities.common.steps.exact import ask
+    from modalities.common.steps.deterministic import use_deterministic
     from modalities.common.training.checkpoints import Checkpoints
     from modalities.common.training.loop import Loop
     from modalities.common.training.monitor import Silence
     from modalities.items import Arrays
 
-    ask()
+    use_deterministic()
     with tempfile.TemporaryDirectory() as name:
         path = Path(name) / "items.npy"
         np.save(path, items)

@@ -10,7 +10,7 @@ from annotated_types import Ge, Le
 
 from modalities.audio.labelling.gallery import grouped
 from modalities.audio.sound import mfcc
-from modalities.labels import Array, Found, Labeler, Labels
+from modalities.labels import Array, Labeler, LabelerInput, Labels
 
 
 class Mfcc(Labeler):
@@ -23,6 +23,6 @@ class Mfcc(Labeler):
         """(T,) int16 -> (13,)."""
         return mfcc.mean(item)
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         return grouped(found, kind="clusters", k=self.k, width=mfcc.COEFFICIENTS,
                        tool="mean MFCC, k-means")  # fmt: skip

@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 
 from modalities.audio.labelling.units import quantised
 from modalities.audio.sound.mfcc import with_slopes
-from modalities.labels import Array, Found, Labeler, Labels
+from modalities.labels import Array, Labeler, LabelerInput, Labels
 
 
 class MfccUnits(Labeler):
@@ -32,5 +32,5 @@ class MfccUnits(Labeler):
         """(T,) int16 -> (F, 39) float16."""
         return with_slopes(item).astype(np.float16)
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         return quantised(found, found.values, self.k, self.sample, "MFCC, k-means")

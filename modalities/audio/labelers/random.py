@@ -10,7 +10,7 @@ import numpy as np
 from annotated_types import Ge, Le
 
 from modalities.audio.labelling.clusters import purity
-from modalities.labels import Array, Found, Labeler, Labels
+from modalities.labels import Array, Labeler, LabelerInput, Labels
 
 
 class Random(Labeler):
@@ -22,7 +22,7 @@ class Random(Labeler):
     def label(self, path: Path, item: Array) -> Array:  # noqa: ARG002
         return np.zeros(1, np.uint8)
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         values = np.random.default_rng([found.seed, 5]).integers(self.k, size=len(found.ok))
         sure = np.full(len(values), 1 / self.k, np.float32)
         return Labels(values, sure, ["random"] * len(values), purity(values, found.truth))

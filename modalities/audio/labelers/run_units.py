@@ -12,7 +12,7 @@ from annotated_types import Ge, Gt, Le
 from modalities.audio.labelling.units import quantised
 from modalities.common.network.trained import opened
 from modalities.items import UserError
-from modalities.labels import Array, Found, Labeler, Labels
+from modalities.labels import Array, Labeler, LabelerInput, Labels
 
 PIECE = 64  # sounds at a time
 
@@ -37,7 +37,7 @@ class RunUnits(Labeler):
     def label(self, path: Path, item: Array) -> Array:  # noqa: ARG002
         return np.zeros(1, np.uint8)
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         features, step = _features(found)
         made = quantised(found, features, self.k, self.sample, f"{found.run}, k-means")
         frames = found.raw([0]).shape[1] // 160 + 1
@@ -48,7 +48,7 @@ class RunUnits(Labeler):
         return Labels(wide[0], wide[1], made.provenance, made.metrics)
 
 
-def _features(found: Found) -> tuple[Array, int]:
+def _features(found: LabelerInput) -> tuple[Array, int]:
     """(N, w, D) float16 of the run's encoder, and how many frames a step has."""
     import torch
 

@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le
 
 from modalities.audio.labelling import texture
 from modalities.audio.labelling.gallery import grouped
-from modalities.labels import Array, Found, Labeler, Labels
+from modalities.labels import Array, Labeler, LabelerInput, Labels
 
 
 class SoundTexture(Labeler):
@@ -36,6 +36,6 @@ class SoundTexture(Labeler):
         """(T,) int16 -> (502,)."""
         return texture.statistics(item)
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         return grouped(found, kind=self.kind, k=self.k, width=self.components,
                        tool="sound texture, k-means")  # fmt: skip

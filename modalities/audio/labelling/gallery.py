@@ -14,7 +14,7 @@ from numpy.typing import NDArray
 from modalities.audio.labelling.clusters import clustered, purity, whitened
 from modalities.audio.sound.spectrogram import RATE, coloured, spectrogram, thumbnails
 from modalities.items import Items, item
-from modalities.labels import Found, Labels
+from modalities.labels import LabelerInput, Labels
 
 SHOWN = 6  # pictures of a cluster
 HEARD = 2  # players of a cluster
@@ -26,7 +26,7 @@ Sounds = Callable[[NDArray[np.int64]], NDArray[np.int16]]  # rows -> (n, T)
 
 
 def grouped(  # noqa: PLR0913
-    found: Found,
+    found: LabelerInput,
     *,
     kind: str,
     k: int,
@@ -67,7 +67,7 @@ def _codes(points: NDArray[np.float32], rows: NDArray[np.int64], tools: list[str
 
 
 def gallery(
-    labels: NDArray[np.int64], sure: NDArray[np.float32], found: Found, sounds: Sounds,
+    labels: NDArray[np.int64], sure: NDArray[np.float32], found: LabelerInput, sounds: Sounds,
     pictures: Pictures | None,
 ) -> str:  # fmt: skip
     """A self-contained page fragment: per cluster its size, classes, spectrograms, players."""
@@ -93,7 +93,7 @@ def gallery(
     return "\n".join(['<div class="clusters">', *parts[:OPEN], *rest, "</div>"]) + "\n"
 
 
-def _classes(rows: NDArray[np.int64], found: Found) -> str:
+def _classes(rows: NDArray[np.int64], found: LabelerInput) -> str:
     """`; of 12 with a known class, 75 % metal, 25 % wood`; the labels never saw it."""
     truth = found.truth[rows]
     truth = truth[truth >= 0]

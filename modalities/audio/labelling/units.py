@@ -9,13 +9,13 @@ import numpy as np
 
 from modalities.audio.labelling.clusters import purity
 from modalities.audio.labelling.gallery import strips
-from modalities.labels import Found, Labels
+from modalities.labels import LabelerInput, Labels
 
 PIECE = 256  # sounds at a time: memory stays flat
 BATCH = 4096  # frames of a mini-batch of k-means
 
 
-def quantised(found: Found, features: Any, k: int, sample: int, tool: str) -> Labels:
+def quantised(found: LabelerInput, features: Any, k: int, sample: int, tool: str) -> Labels:
     """(N, F, D) -> units (N, F), -1 where `found.ok` is false; and units.html."""
     from sklearn.cluster import MiniBatchKMeans
     from threadpoolctl import threadpool_limits

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from modalities.base import Encoder, UserError
 from modalities.common.network.convolution import Conv
-from modalities.common.network.masking import pick
+from modalities.common.network.masking import take_tokens
 from modalities.common.network.transformer import positions, start, transformer
 
 
@@ -117,7 +117,7 @@ class ViT(PatchEncoder):
         place = positions(*self.grid(x), self.dim, x.device)  # (N, D)
         levels = self.patches(x)  # (B, N, p q)
         if visible is not None:
-            levels, place = pick(levels, visible), place[visible]
+            levels, place = take_tokens(levels, visible), place[visible]
         found: Tensor = self.blocks(self.embedding(levels) + place)
         return found
 

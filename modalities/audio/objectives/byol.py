@@ -20,7 +20,7 @@ class BYOL(SiameseObjective):
     and frequency response take their place, so that a view needs its own sound alone.
     """
 
-    once = staticmethod(log_mel)
+    precompute = staticmethod(log_mel)
 
     def __init__(
         self,

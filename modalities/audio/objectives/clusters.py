@@ -22,7 +22,7 @@ class Clusters(Objective):
     """
 
     needs = ("free_label",)
-    once = staticmethod(log_mel)
+    precompute = staticmethod(log_mel)
 
     def __init__(  # noqa: PLR0913
         self,

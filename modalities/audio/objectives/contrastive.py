@@ -21,7 +21,7 @@ class Contrastive(ContrastiveObjective):
     `momentum` and `splits` are MoCo's (arXiv:1911.05722).
     """
 
-    once = staticmethod(log_mel)
+    precompute = staticmethod(log_mel)
 
     def __init__(  # noqa: PLR0913
         self,

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from modalities.audio.network.encoder import PatchEncoder
 from modalities.audio.network.views import contrastive, log_mel
 from modalities.base import Batch, Objective, Randomness, Step
-from modalities.common.network.masking import divide, pick
+from modalities.common.network.masking import divide, take_tokens
 from modalities.common.network.transformer import positions, start, transformer
 
 SOFT = 0.05  # standard deviations of a spectrogram: a patch with less variation is flat
@@ -28,7 +28,7 @@ class MAE(Objective):
     of the time that a view shows; `tilt`: strength of a random frequency response.
     """
 
-    once = staticmethod(log_mel)
+    precompute = staticmethod(log_mel)
 
     def __init__(
         self,
@@ -63,7 +63,7 @@ class MAE(Objective):
         seen = self.enter(self.encoder.tokens(sound, visible)) + place[visible]  # (B, K, W)
         tokens = torch.cat([seen, self.hidden + place[masked]], 1)  # positions tell their order
         filled = self.leave(self.decoder(tokens)[:, visible.shape[1] :])  # (B, M, p q)
-        target = normalised(pick(self.encoder.patches(sound), masked))
+        target = normalised(take_tokens(self.encoder.patches(sound), masked))
         return Step((filled.float() - target).square().mean())
 
 

@@ -27,7 +27,7 @@ class MaskedUnits(Objective):
     """
 
     needs = ("free_label",)
-    once = staticmethod(log_mel)
+    precompute = staticmethod(log_mel)
 
     def __init__(
         self,

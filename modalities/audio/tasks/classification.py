@@ -10,7 +10,7 @@ from modalities.base import Encoder
 from modalities.common.measuring.classifier import ClassificationTask
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.linear import LinearProbe
-from modalities.common.measuring.problem import Method, Pick
+from modalities.common.measuring.problem import Method, Subset
 from modalities.items import item
 
 
@@ -20,12 +20,12 @@ class MeanMfcc:
     def __init__(self) -> None:
         self.kept: dict[tuple[str, int], np.ndarray] = {}
 
-    def __call__(self, pick: Pick, draw: int = 0) -> np.ndarray:
+    def __call__(self, subset: Subset, draw: int = 0) -> np.ndarray:
         del draw
-        for at in pick.at.tolist():
-            if (pick.split, at) not in self.kept:
-                self.kept[pick.split, at] = mfcc.mean(item(pick.items, at))
-        return np.stack([self.kept[pick.split, at] for at in pick.at.tolist()])
+        for at in subset.at.tolist():
+            if (subset.split, at) not in self.kept:
+                self.kept[subset.split, at] = mfcc.mean(item(subset.items, at))
+        return np.stack([self.kept[subset.split, at] for at in subset.at.tolist()])
 
 
 class Classification(ClassificationTask):
@@ -48,7 +48,7 @@ class Classification(ClassificationTask):
     def setting(self, precision: str, device: str) -> Setting:
         from modalities.audio.network.views import augment, log_mel, prepare
 
-        return Setting(prepare, augment, precision, device, once=log_mel)
+        return Setting(prepare, augment, precision, device, precompute=log_mel)
 
     def controls(self) -> dict[str, Callable[[], Method]]:
         return super().controls() | {

@@ -23,12 +23,12 @@ from modalities.common.learners.few_shot_training import (
 )
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.knn import unit
-from modalities.common.measuring.problem import Pick, seed_of
+from modalities.common.measuring.problem import Subset, seed_of
 from modalities.common.measuring.rows import EncoderFactory, Row, Skipped
 
 Weights = Sequence[float | None]  # w; None: nothing is trained
 # (w, what training may see, items) -> (m, D): the items' features
-Features = Callable[[float | None, Material, Pick], np.ndarray]
+Features = Callable[[float | None, Material, Subset], np.ndarray]
 NO_LABELS = "no labels: nothing to measure"
 
 
@@ -111,7 +111,7 @@ class Study:
 
     def draw(
         self, splits: Mapping[str, Labelled], number: int
-    ) -> tuple[np.ndarray, Material, Pick]:
+    ) -> tuple[np.ndarray, Material, Subset]:
         """The held-out classes of a draw, what training may see, the items of the episodes."""
         seed = seed_of(self.seed, "few_shot", number)
         rng = np.random.default_rng(seed)
@@ -124,16 +124,16 @@ class Study:
         free = rng.permutation(np.flatnonzero(told < 0))
         if self.schedule.unlabelled >= 0:
             free = free[: self.schedule.unlabelled]
-        labelled = Pick("train", train.items, at, np.searchsorted(base, told[at]))
+        labelled = Subset("train", train.items, at, np.searchsorted(base, told[at]))
         material = Material(labelled, np.concatenate([at, np.sort(free)]), seed)
         asked = np.flatnonzero(np.isin(test.labels, novel))
         labels = np.searchsorted(novel, np.asarray(test.labels)[asked])
-        return novel, material, Pick("test", test.items, asked, labels)
+        return novel, material, Subset("test", test.items, asked, labels)
 
     def trained(self, make: EncoderFactory) -> Features:
         """Features of an encoder that is trained anew for each draw and w, if there is a w."""
 
-        def features(weight: float | None, material: Material, test: Pick) -> np.ndarray:
+        def features(weight: float | None, material: Material, test: Subset) -> np.ndarray:
             torch.manual_seed(seed_of(material.seed, "weights"))  # of encoders that are random
             encoder = make()
             self.setting.put(encoder)

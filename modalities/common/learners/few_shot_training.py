@@ -17,7 +17,7 @@ from modalities.base import Batch, Encoder, Objective, Randomness, Step
 from modalities.common.learners.auxiliary import Auxiliary
 from modalities.common.learners.contract import joined
 from modalities.common.measuring.frozen import Setting
-from modalities.common.measuring.problem import Pick, seed_of
+from modalities.common.measuring.problem import Subset, seed_of
 from modalities.common.steps.engine import Engine
 from modalities.common.steps.optim import AdamW, rate
 
@@ -49,7 +49,7 @@ class Schedule:
 class Material:
     """What training may see: labelled items, and positions for the pretext task, these included."""
 
-    base: Pick  # labels 0 to C - 1
+    base: Subset  # labels 0 to C - 1
     pool: np.ndarray
     seed: int
 

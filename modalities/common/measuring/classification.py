@@ -20,10 +20,10 @@ import numpy as np
 
 from modalities.base import Labelled, Tell
 from modalities.common.measuring.problem import (
+    FewLabels,
     Fitted,
     Method,
     Problem,
-    Told,
     accuracy,
     draw_labels,
     problem,
@@ -49,7 +49,7 @@ class Meter:
 
 
 @dataclass
-class Cell:
+class BudgetResult:
     """What one method reached at one budget, draw by draw."""
 
     values: list[float] = field(default_factory=list)
@@ -129,21 +129,21 @@ def obstacle(whole: Problem, budget: Budget, *, classes: int = 2) -> str | None:
 def fill(
     whole: Problem, methods: Mapping[str, Method], budgets: Sequence[Budget], draws: int,
     seed: int, meter: Meter,
-) -> dict[tuple[str, Budget], Cell]:  # fmt: skip
+) -> dict[tuple[str, Budget], BudgetResult]:  # fmt: skip
     """What every method reached at every budget; draw by draw, as features are kept for one."""
-    cells = {(name, budget): Cell() for name in methods for budget in budgets}
+    cells = {(name, budget): BudgetResult() for name in methods for budget in budgets}
     for draw in range(draws):
         for budget in budgets:
             train = whole.train.part(draw_labels(whole.train, whole.ids, budget, seed, draw))
             own = seed_of(seed, budget, draw)
-            told = Told(train, whole.val, len(whole.known), budget, draw, own)
+            few = FewLabels(train, whole.val, len(whole.known), budget, draw, own)
             amount = "all labels" if budget == "all" else f"{budget} per class"
             for name, method in methods.items():
                 meter.text = f"draw {draw + 1} of {draws}, {amount}, {name}"
                 if draw and budget == "all" and method.repeats:
                     cells[name, budget].again()
                     continue
-                fitted = method.fit(told, meter.add)
+                fitted = method.fit(few, meter.add)
                 cells[name, budget].add(fitted, fitted.predict(whole.test), whole.test.labels)
     return cells
 

@@ -23,7 +23,7 @@ from torch.nn import functional as F
 from modalities.base import Batch, Encoder, Objective, Randomness, Step
 from modalities.common.measuring.frozen import Setting
 from modalities.common.measuring.linear import Linear, LinearProbe
-from modalities.common.measuring.problem import Fitted, Method, Pick, Told, accuracy, seed_of
+from modalities.common.measuring.problem import FewLabels, Fitted, Method, Subset, accuracy, seed_of
 from modalities.common.measuring.rows import EncoderFactory
 from modalities.common.steps.engine import Engine, Rate
 from modalities.common.steps.optim import AdamW
@@ -131,69 +131,71 @@ class FineTuning(Method):
         """For one draw; the first one tries every learning rate."""
         return float(self.recipe.steps(items) * self.recipe.batch(items))
 
-    def fit(self, told: Told, note: Callable[[float], None]) -> Fitted:
-        model, trial, rate = self.trained(told, note)
+    def fit(self, few: FewLabels, note: Callable[[float], None]) -> Fitted:
+        model, trial, rate = self.trained(few, note)
         return Fitted(
-            lambda pick: self.setting.outputs(model, pick).argmax(1),
+            lambda subset: self.setting.outputs(model, subset).argmax(1),
             trial.score,
             {"learning_rate": rate, "steps": trial.step},
         )
 
-    def trained(self, told: Told, note: Callable[[float], None]) -> tuple[Classifier, Trial, float]:
+    def trained(
+        self, few: FewLabels, note: Callable[[float], None]
+    ) -> tuple[Classifier, Trial, float]:
         """The model that validation chose, with its checkpoint and learning rate."""
-        start = self.probe.probe(told)[0] if self.probe else None
+        start = self.probe.probe(few)[0] if self.probe else None
         ready = self.setting.ready
-        told = replace(told, train=ready(told.train), val=ready(told.val))
-        known = self.rates.get(told.budget)
+        few = replace(few, train=ready(few.train), val=ready(few.val))
+        known = self.rates.get(few.budget)
         rates = self.recipe.learning_rates if known is None else [known]
         trials = []
         for rate in rates:
-            trials.append(self._train(told, rate, start))
-            note(self.cost(len(told.train)))
+            trials.append(self._train(few, rate, start))
+            note(self.cost(len(few.train)))
         first = len(trials) // 2 if trials[0].score is None else 0
         chosen = first
         for i, trial in enumerate(trials):
             chosen = i if trial.score is not None and trial.above(trials[chosen]) else chosen
-        self.rates[told.budget] = rates[chosen]
+        self.rates[few.budget] = rates[chosen]
         trial = trials[chosen]
-        model = self._model(told, start)
+        model = self._model(few, start)
         model.load_state_dict(trial.weights)
         return model, trial, rates[chosen]
 
-    def _model(self, told: Told, start: Linear | None) -> Classifier:
-        torch.manual_seed(seed_of(told.seed, "weights"))  # random weights, dropout
-        model = Classifier(self.make(), told.classes, start)
+    def _model(self, few: FewLabels, start: Linear | None) -> Classifier:
+        torch.manual_seed(seed_of(few.seed, "weights"))  # random weights, dropout
+        model = Classifier(self.make(), few.classes, start)
         self.setting.put(model)
         return model
 
-    def _train(self, told: Told, rate: float, start: Linear | None) -> Trial:
+    def _train(self, few: FewLabels, rate: float, start: Linear | None) -> Trial:
         recipe, setting = self.recipe, self.setting
-        steps = recipe.steps(len(told.train))
-        model = self._model(told, start)
+        steps = recipe.steps(len(few.train))
+        model = self._model(few, start)
         objective = ClassLabels(model, setting, recipe.smoothing)
 
         def look(step: int) -> Trial:
-            return self._look(model, told.val, step)
+            return self._look(model, few.val, step)
 
         stopping = recipe.stopping(look, look(0), steps)
         Engine(
             objective, AdamW(model.parameters(), rate, recipe.weight_decay), steps, rate_of(rate),
             device=setting.device, precision=setting.precision,
-        ).train(self._views(objective, told, steps), stopping)  # fmt: skip
+        ).train(self._views(objective, few, steps), stopping)  # fmt: skip
         return stopping.best
 
-    def _views(self, objective: Objective, told: Told, steps: int) -> Iterator[list[Batch]]:
+    def _views(self, objective: Objective, few: FewLabels, steps: int) -> Iterator[list[Batch]]:
         """One draw of random numbers after the other, through all steps."""
-        train, size = told.train, self.recipe.batch(len(told.train))
-        generator = torch.Generator().manual_seed(seed_of(told.seed, "augmentation"))
+        train, size = few.train, self.recipe.batch(len(few.train))
+        generator = torch.Generator().manual_seed(seed_of(few.seed, "augmentation"))
         rng = Randomness(generator, total=size, device=self.setting.device)
-        for at in batches(len(train), size, steps, seed_of(told.seed, "order")):
-            pick = train.part(at)
-            items = self.setting.batch(pick.items, pick.at)
-            label = torch.from_numpy(pick.labels).to(items.device)
+        for at in batches(len(train), size, steps, seed_of(few.seed, "order")):
+            subset = train.part(at)
+            items = self.setting.batch(subset.items, subset.at)
+            label = torch.from_numpy(subset.labels).to(items.device)
             yield [objective.views({"items": items, "label": label}, rng)]
 
-    def _look(self, model: nn.Module, val: Pick, step: int) -> Trial:
+    def _look(self, model: nn.Module, val: Subset, step: int) -> Trial:
         learnt = weights(model)
         if not len(val):
             return Trial(learnt, None, step)

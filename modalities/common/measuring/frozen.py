@@ -13,9 +13,9 @@ import torch
 from torch import Tensor, nn
 
 from modalities.base import Batch, Items, Randomness
-from modalities.common.measuring.problem import Pick, Problem, seed_of
+from modalities.common.measuring.problem import Problem, Subset, seed_of
 from modalities.common.measuring.rows import EncoderFactory
-from modalities.common.steps.precompute import BYTES, Work, done
+from modalities.common.steps.precompute import BYTES, Work, precomputed
 from modalities.items import Arrays
 
 EVAL_BATCH = 256  # items at a time where nothing is learnt
@@ -30,7 +30,7 @@ class Setting:
     precision: str
     device: str
     # What both of them begin with and what draws nothing; they take its result for the items, too.
-    once: Work | None = None
+    precompute: Work | None = None
 
     def autocast(self) -> AbstractContextManager[Any]:
         if self.precision != "bf16":
@@ -51,23 +51,23 @@ class Setting:
         """The items at these positions, without what else their batch has."""
         return self.columns(items, at)["items"]
 
-    def ready(self, pick: Pick) -> Pick:
-        """The same items with `once` done to them, unless that would take much memory."""
-        if self.once is None or not len(pick):
-            return pick
-        first = pick.items.batch(pick.at[:1])
-        if set(first) != {"items"} or first["items"].nbytes * len(pick) > BYTES:
-            return pick
-        items = done(Arrays(pick.raw()), self.once, self.device)
-        return replace(pick, items=items, at=np.arange(len(pick)))
+    def ready(self, subset: Subset) -> Subset:
+        """The same items with `precompute` done to them, unless that would take much memory."""
+        if self.precompute is None or not len(subset):
+            return subset
+        first = subset.items.batch(subset.at[:1])
+        if set(first) != {"items"} or first["items"].nbytes * len(subset) > BYTES:
+            return subset
+        items = precomputed(Arrays(subset.raw()), self.precompute, self.device)
+        return replace(subset, items=items, at=np.arange(len(subset)))
 
-    def outputs(self, model: nn.Module, pick: Pick) -> np.ndarray:
+    def outputs(self, model: nn.Module, subset: Subset) -> np.ndarray:
         """What a model in evaluation mode gives for the items; (m, width) float32."""
         model.eval()
         found = []
         with torch.inference_mode(), self.autocast():
-            for start in range(0, len(pick), EVAL_BATCH):
-                x = self.prepare(self.batch(pick.items, pick.at[start : start + EVAL_BATCH]))
+            for start in range(0, len(subset), EVAL_BATCH):
+                x = self.prepare(self.batch(subset.items, subset.at[start : start + EVAL_BATCH]))
                 found.append(model(x).float().cpu().numpy())
         return np.concatenate(found)
 
@@ -83,18 +83,18 @@ class FrozenFeatures:
         self, make: EncoderFactory, setting: Setting, whole: Problem, seed: int | None
     ) -> None:
         self.make, self.setting, self.seed = make, setting, seed
-        self.whole = {pick.split: pick for pick in (whole.train, whole.val, whole.test)}
+        self.whole = {subset.split: subset for subset in (whole.train, whole.val, whole.test)}
         self.kept: dict[str, np.ndarray] = {}
         self.encoder: nn.Module | None = None
         self.draw = 0
 
-    def __call__(self, pick: Pick, draw: int) -> np.ndarray:
+    def __call__(self, subset: Subset, draw: int) -> np.ndarray:
         """(m, D) float32."""
         if self.encoder is None or (self.seed is not None and draw != self.draw):
             self.kept, self.draw = {}, draw
             torch.manual_seed(seed_of(self.seed, "random", draw))
             self.encoder = self.setting.put(self.make())
-        whole = self.whole[pick.split]
-        if pick.split not in self.kept:
-            self.kept[pick.split] = self.setting.outputs(self.encoder, whole)
-        return self.kept[pick.split][np.searchsorted(whole.at, pick.at)]
+        whole = self.whole[subset.split]
+        if subset.split not in self.kept:
+            self.kept[subset.split] = self.setting.outputs(self.encoder, whole)
+        return self.kept[subset.split][np.searchsorted(whole.at, subset.at)]

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 
 from modalities.common.measuring.linear import Features
-from modalities.common.measuring.problem import Fitted, Method, Pick, Told, accuracy, best
+from modalities.common.measuring.problem import FewLabels, Fitted, Method, Subset, accuracy, best
 
 CHUNK = 2048  # items at a time: memory stays flat
 TEMPERATURE = 0.07
@@ -51,23 +51,23 @@ class Neighbours(Method):
     def cost(self, items: int) -> float:
         return 50 + items / 10
 
-    def fit(self, told: Told, note: Callable[[float], None]) -> Fitted:
-        support, labels = self.features(told.train, told.draw), told.train.labels
-        most = len(labels) // told.classes
+    def fit(self, few: FewLabels, note: Callable[[float], None]) -> Fitted:
+        support, labels = self.features(few.train, few.draw), few.train.labels
+        most = len(labels) // few.classes
         ks = [k for k in self.ks if k <= most] or [most]
 
-        def answer(pick: Pick, k: int) -> np.ndarray:
-            return vote(support, labels, self.features(pick, told.draw), k, told.classes)
+        def answer(subset: Subset, k: int) -> np.ndarray:
+            return vote(support, labels, self.features(subset, few.draw), k, few.classes)
 
         scores: list[float | None] = [None] * len(ks)
-        if len(told.val):
-            scores = [accuracy(answer(told.val, k), told.val.labels) for k in ks]
+        if len(few.val):
+            scores = [accuracy(answer(few.val, k), few.val.labels) for k in ks]
         chosen = best(scores)
         note(self.cost(len(labels)))
-        return Fitted(lambda pick: answer(pick, ks[chosen]), scores[chosen], {"k": ks[chosen]})
+        return Fitted(lambda subset: answer(subset, ks[chosen]), scores[chosen], {"k": ks[chosen]})
 
 
-def nearest_item(known: Pick, asked: Pick) -> np.ndarray:
+def nearest_item(known: Subset, asked: Subset) -> np.ndarray:
     """Label of the nearest item by Euclidean distance of raw values, read in pieces; (m,) int64."""
     answer = np.zeros(len(asked), dtype=np.int64)
     least = np.full(len(asked), np.inf)
@@ -84,9 +84,9 @@ def nearest_item(known: Pick, asked: Pick) -> np.ndarray:
     return answer
 
 
-def _flat(pick: Pick, start: int) -> np.ndarray:
+def _flat(subset: Subset, start: int) -> np.ndarray:
     """(m', everything else) float32, centred so that float32 keeps what differs."""
-    raw = pick.part(np.arange(start, min(start + CHUNK, len(pick)))).raw()
+    raw = subset.part(np.arange(start, min(start + CHUNK, len(subset)))).raw()
     items: np.ndarray = raw.astype(np.float32)
     if raw.dtype == np.uint8:
         items = items / 255 - 0.5
@@ -101,12 +101,12 @@ class NearestItem(Method):
     def cost(self, items: int) -> float:
         return 50 + items
 
-    def fit(self, told: Told, note: Callable[[float], None]) -> Fitted:
+    def fit(self, few: FewLabels, note: Callable[[float], None]) -> Fitted:
         score = None
-        if len(told.val):
-            score = accuracy(nearest_item(told.train, told.val), told.val.labels)
-        note(self.cost(len(told.train)))
-        return Fitted(lambda pick: nearest_item(told.train, pick), score)
+        if len(few.val):
+            score = accuracy(nearest_item(few.train, few.val), few.val.labels)
+        note(self.cost(len(few.train)))
+        return Fitted(lambda subset: nearest_item(few.train, subset), score)
 
 
 class Majority(Method):
@@ -115,9 +115,9 @@ class Majority(Method):
     def cost(self, items: int) -> float:
         return items / 1000
 
-    def fit(self, told: Told, note: Callable[[float], None]) -> Fitted:
-        counts = np.bincount(told.train.labels)
-        label = np.random.default_rng(told.seed).choice(np.flatnonzero(counts == counts.max()))
-        note(self.cost(len(told.train)))
-        score = float((told.val.labels == label).mean()) if len(told.val) else None
-        return Fitted(lambda pick: np.full(len(pick), label, dtype=np.int64), score)
+    def fit(self, few: FewLabels, note: Callable[[float], None]) -> Fitted:
+        counts = np.bincount(few.train.labels)
+        label = np.random.default_rng(few.seed).choice(np.flatnonzero(counts == counts.max()))
+        note(self.cost(len(few.train)))
+        score = float((few.val.labels == label).mean()) if len(few.val) else None
+        return Fitted(lambda subset: np.full(len(subset), label, dtype=np.int64), score)

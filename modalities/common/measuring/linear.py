@@ -9,9 +9,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modalities.common.measuring.problem import Fitted, Method, Pick, Told, accuracy, best
+from modalities.common.measuring.problem import FewLabels, Fitted, Method, Subset, accuracy, best
 
-Features = Callable[[Pick, int], np.ndarray]  # (items, draw) -> (m, D)
+Features = Callable[[Subset, int], np.ndarray]  # (items, draw) -> (m, D)
 
 
 @dataclass(frozen=True)
@@ -64,20 +64,20 @@ class LinearProbe(Method):
     def cost(self, items: int) -> float:
         return 100 + items / 2
 
-    def probe(self, told: Told) -> tuple[Linear, float | None, float]:
+    def probe(self, few: FewLabels) -> tuple[Linear, float | None, float]:
         """The classifier that validation chose, its score there, its C."""
-        labels = told.train.labels
-        fitted = fit_linear(self.features(told.train, told.draw), labels, self.strengths)
+        labels = few.train.labels
+        fitted = fit_linear(self.features(few.train, few.draw), labels, self.strengths)
         scores: list[float | None] = [None] * len(fitted)
-        if len(told.val):
-            known = self.features(told.val, told.draw)
-            scores = [accuracy(each.predict(known), told.val.labels) for each in fitted]
+        if len(few.val):
+            known = self.features(few.val, few.draw)
+            scores = [accuracy(each.predict(known), few.val.labels) for each in fitted]
         chosen = best(scores)
         return fitted[chosen], scores[chosen], self.strengths[chosen]
 
-    def fit(self, told: Told, note: Callable[[float], None]) -> Fitted:
-        model, score, strength = self.probe(told)
-        note(self.cost(len(told.train)))
+    def fit(self, few: FewLabels, note: Callable[[float], None]) -> Fitted:
+        model, score, strength = self.probe(few)
+        note(self.cost(len(few.train)))
         return Fitted(
-            lambda pick: model.predict(self.features(pick, told.draw)), score, {"C": strength}
+            lambda subset: model.predict(self.features(subset, few.draw)), score, {"C": strength}
         )

@@ -15,7 +15,7 @@ from modalities.items import Arrays, Items, Labelled, item
 
 
 @dataclass(frozen=True)
-class Pick:
+class Subset:
     """Some labelled items of one split; they stay where they lie until they are asked for."""
 
     split: str
@@ -26,9 +26,9 @@ class Pick:
     def __len__(self) -> int:
         return len(self.at)
 
-    def part(self, where: np.ndarray) -> "Pick":
-        """The items at these places of this pick."""
-        return Pick(self.split, self.items, self.at[where], self.labels[where])
+    def part(self, where: np.ndarray) -> "Subset":
+        """The items at these places of this subset."""
+        return Subset(self.split, self.items, self.at[where], self.labels[where])
 
     def raw(self) -> np.ndarray:
         """The picked items as ingest kept them, (m, ...)."""
@@ -40,11 +40,11 @@ class Pick:
 
 
 @dataclass(frozen=True)
-class Told:
+class FewLabels:
     """All that fitting and choosing may see. Test items are not in here."""
 
-    train: Pick  # the items whose label one draw tells
-    val: Pick  # the same for every method and budget
+    train: Subset  # the items whose label one draw tells
+    val: Subset  # the same for every method and budget
     classes: int
     budget: int | str
     draw: int
@@ -55,7 +55,7 @@ class Told:
 class Fitted:
     """A model chosen on validation."""
 
-    predict: Callable[[Pick], np.ndarray]  # (m,) int64
+    predict: Callable[[Subset], np.ndarray]  # (m,) int64
     score: float | None  # accuracy on validation; None without any
     chosen: Mapping[str, Any] = field(default_factory=dict)
 
@@ -71,7 +71,7 @@ class Method(ABC):
         """Roughly how long `fit` takes with so many labels, in items trained on."""
 
     @abstractmethod
-    def fit(self, told: Told, note: Callable[[float], None]) -> Fitted:
+    def fit(self, few: FewLabels, note: Callable[[float], None]) -> Fitted:
         """Fit and choose; `note(cost)` says what part of the cost is done."""
 
 
@@ -79,9 +79,9 @@ class Method(ABC):
 class Problem:
     """The three splits over the classes that have a labelled training item."""
 
-    train: Pick
-    val: Pick
-    test: Pick
+    train: Subset
+    val: Subset
+    test: Subset
     ids: Sequence[str]  # of all items of the train split
     known: np.ndarray  # (C,) this problem's classes as codes of the data set
     left_out: Mapping[str, int]  # val and test items of other classes, which nobody could learn
@@ -98,7 +98,7 @@ def problem(splits: Mapping[str, Labelled]) -> Problem:
         labels = np.array([], dtype=np.int64) if split is None else np.asarray(split.labels)
         at = np.flatnonzero(np.isin(labels, known))
         items = Arrays(np.zeros((0,))) if split is None else split.items
-        picks[name] = Pick(name, items, at, np.searchsorted(known, labels[at]))
+        picks[name] = Subset(name, items, at, np.searchsorted(known, labels[at]))
         left_out[name] = int((labels >= 0).sum()) - len(at)
     return Problem(
         picks["train"], picks["val"], picks["test"], train.ids if train else [], known, left_out
@@ -111,7 +111,7 @@ def seed_of(*parts: Any) -> int:
 
 
 def draw_labels(
-    pool: Pick, ids: Sequence[str], budget: int | str, seed: int, draw: int
+    pool: Subset, ids: Sequence[str], budget: int | str, seed: int, draw: int
 ) -> np.ndarray:
     """Places in `pool` of one draw, ascending: `budget` items per class, or "all" of them; (n,).
 

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from modalities.base import Encoder, Labelled, UserError
 from modalities.common.measuring.finetune import FineTuning, Recipe
 from modalities.common.measuring.frozen import Setting
-from modalities.common.measuring.problem import Told, problem
+from modalities.common.measuring.problem import FewLabels, problem
 from modalities.common.measuring.rows import EncoderFactory
 
 RECIPE = Recipe(
@@ -30,6 +30,6 @@ def supervised(
     if len(whole.known) < 2:
         text = f"the control needs labels of two classes or more, found {len(whole.known)}"
         raise UserError(f"params.yaml: controls: supervised: {text}")
-    told = Told(whole.train, whole.val, len(whole.known), "all", 0, seed)
-    model, trial, _ = FineTuning(make, recipe, setting, None).trained(told, lambda _: None)
+    few = FewLabels(whole.train, whole.val, len(whole.known), "all", 0, seed)
+    model, trial, _ = FineTuning(make, recipe, setting, None).trained(few, lambda _: None)
     return model.encoder.cpu().eval(), trial.score

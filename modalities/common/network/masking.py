@@ -17,6 +17,6 @@ def divide(noise: Tensor, share: float) -> tuple[Tensor, Tensor]:
     return order[:, :visible], order[:, visible:]
 
 
-def pick(x: Tensor, which: Tensor) -> Tensor:
+def take_tokens(x: Tensor, which: Tensor) -> Tensor:
     """(B, N, D), (B, K) -> (B, K, D)."""
     return x.gather(1, which[:, :, None].expand(-1, -1, x.shape[2]))

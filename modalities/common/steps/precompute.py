@@ -18,7 +18,7 @@ BYTES = 2**28  # of results, at most
 CHUNK = 256  # items at a time, always the same ones together: a resumed run gets the same bits
 
 
-def done(items: Items, work: Work | None, device: torch.device | str = "cpu") -> Items:
+def precomputed(items: Items, work: Work | None, device: torch.device | str = "cpu") -> Items:
     """Results of `work` for all items; the items themselves without work, or too much of it, or
     where a batch is more than its items, as with lengths: a result alone would not be enough."""
     if work is None or not len(items) or set(items.batch([0])) != {"items"}:

@@ -27,7 +27,7 @@ from modalities.base import Batch, Items, Objective, Randomness, Step, Tell, Use
 from modalities.common.steps import memory
 from modalities.common.steps.engine import Engine
 from modalities.common.steps.optim import optimizer, rate
-from modalities.common.steps.precompute import done
+from modalities.common.steps.precompute import precomputed
 from modalities.common.training import norm
 from modalities.common.training.batches import Order, ahead, loader, mixed, seed_torch
 from modalities.common.training.checkpoints import Checkpoints
@@ -107,7 +107,7 @@ class Loop(Engine):
         self._check(len(items))
         objective.begin(len(items))
         device = self.accelerator.device
-        self.items = done(items, objective.once, device)
+        self.items = precomputed(items, objective.precompute, device)
         objective.to(device, memory_format=torch.channels_last)  # type: ignore[call-overload]
         if self.world > 1:
             norm.share(objective)

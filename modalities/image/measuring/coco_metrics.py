@@ -27,7 +27,7 @@ AP50, AP75 = 0, 5  # places of their thresholds
 
 
 @dataclass(frozen=True)
-class Found:
+class Detected:
     """What a model found in one picture."""
 
     labels: np.ndarray  # (n,) int64
@@ -37,7 +37,7 @@ class Found:
 
 
 def boxes(
-    found: Sequence[Found], truth: Sequence[Objects], categories: Sequence[int]
+    found: Sequence[Detected], truth: Sequence[Objects], categories: Sequence[int]
 ) -> dict[str, float]:
     """AP, AP50 and AP75 of boxes over `categories`, in [0, 1]."""
     gt = [_truth(o, range(len(o.labels)), at) for at, o in enumerate(truth)]
@@ -52,7 +52,7 @@ def boxes(
 
 
 def keypoints(
-    found: Sequence[Found], truth: Sequence[Objects], sigmas: dict[int, np.ndarray]
+    found: Sequence[Detected], truth: Sequence[Objects], sigmas: dict[int, np.ndarray]
 ) -> dict[str, float]:
     """OKS AP, OKS AP50 and OKS AP75 over the categories of `sigmas` (category: (K,))."""
     parts = []
@@ -73,7 +73,7 @@ def keypoints(
 
 
 def given(values: Any) -> Any:
-    """Boxes or keypoints of a `Found` that has them."""
+    """Boxes or keypoints of a `Detected` that has them."""
     assert values is not None
     return values
 

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from modalities.base import Randomness
 from modalities.common.measuring.frozen import EVAL_BATCH, Setting
-from modalities.common.measuring.problem import Pick, Problem
+from modalities.common.measuring.problem import Problem, Subset
 from modalities.image.measuring.pyramid import Pyramid
 from modalities.image.network.contract import ImageEncoder
 from modalities.image.network.views import augment, prepare
@@ -53,11 +53,11 @@ class Head(nn.Module):
     pyramid: Pyramid
 
     def loss(self, x: Tensor, target: Any) -> Tensor:
-        """(B, 3, S, S) and what `Places.batch` gave with it -> a scalar."""
+        """(B, 3, S, S) and what `DenseTarget.batch` gave with it -> a scalar."""
         raise NotImplementedError
 
 
-class Places(ABC):
+class DenseTarget(ABC):
     """What one task knows of its pictures; everything else is the same for all."""
 
     metrics: tuple[str, ...]  # the first one chooses
@@ -66,15 +66,15 @@ class Places(ABC):
     def head(self, encoder: ImageEncoder) -> Head: ...
 
     @abstractmethod
-    def batch(self, pick: Pick, rng: Randomness, device: str) -> tuple[Tensor, Any]:
+    def batch(self, subset: Subset, rng: Randomness, device: str) -> tuple[Tensor, Any]:
         """Changed at random: pictures for the encoder and their targets."""
 
     @abstractmethod
-    def predict(self, head: Head, pick: Pick, setting: Setting) -> list[Any]:
+    def predict(self, head: Head, subset: Subset, setting: Setting) -> list[Any]:
         """What the head says of every picture, (m,)."""
 
     @abstractmethod
-    def score(self, predicted: list[Any], pick: Pick) -> Scores:
+    def score(self, predicted: list[Any], subset: Subset) -> Scores:
         """Every metric."""
 
 
@@ -95,7 +95,7 @@ def setting(precision: str) -> Setting:
     return Setting(prepare, augment, precision, device)
 
 
-def chunks(pick: Pick, size: int = EVAL_BATCH) -> Iterator[Pick]:
-    """The pick in parts."""
-    for start in range(0, len(pick), size):
-        yield pick.part(np.arange(start, min(start + size, len(pick))))
+def chunks(subset: Subset, size: int = EVAL_BATCH) -> Iterator[Subset]:
+    """The subset in parts."""
+    for start in range(0, len(subset), size):
+        yield subset.part(np.arange(start, min(start + size, len(subset))))

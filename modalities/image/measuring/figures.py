@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from modalities.image.measuring.annotations import IGNORE, Objects
-from modalities.image.measuring.coco_metrics import Found
+from modalities.image.measuring.coco_metrics import Detected
 from modalities.image.measuring.coco_metrics import given as _given
 from modalities.image.measuring.measured import Measured
 
@@ -27,7 +27,7 @@ def show_boxes(result: Measured, path: Path) -> None:
         for box, label in zip(objects.boxes, objects.labels, strict=True):
             _box(axes, box, result.places.names[label], label)
 
-    def found(axes: Any, each: Found, _: Objects) -> None:
+    def found(axes: Any, each: Detected, _: Objects) -> None:
         boxes, best = _given(each.boxes), each.scores.max(initial=0.0)
         for at in np.argsort(-each.scores, kind="stable")[:MOST][::-1]:  # the best one on top
             label, score = each.labels[at], each.scores[at]
@@ -59,7 +59,7 @@ def show_keypoints(result: Measured, path: Path) -> None:
             colours = _colours(np.arange(len(points)))[seen]
             axes.scatter(points[seen, 0] - 0.5, points[seen, 1] - 0.5, s=DOT, c=colours)
 
-    def found(axes: Any, each: Found, objects: Objects) -> None:
+    def found(axes: Any, each: Detected, objects: Objects) -> None:
         for points, own in zip(_given(each.keypoints), objects.keypoints, strict=True):
             assert own is not None
             for at, (one, true) in enumerate(zip(points, own, strict=True)):

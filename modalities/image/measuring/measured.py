@@ -8,7 +8,7 @@ from modalities.base import Encoder, Labelled, Tell
 from modalities.common.measuring.problem import Problem, problem
 from modalities.common.measuring.rows import EncoderFactory, Row, Skipped
 from modalities.image.measuring.annotations import Annotations, Kind, annotated, only
-from modalities.image.measuring.contract import Places, Schedule, obstacle, setting
+from modalities.image.measuring.contract import DenseTarget, Schedule, obstacle, setting
 from modalities.image.measuring.protocol import Measuring, Shown
 
 NO_CONTROL: Mapping[str, str] = {
@@ -34,7 +34,7 @@ class Measured:
     """A task while it is measured, and afterwards what its pictures are drawn from."""
 
     kind: Kind
-    make: Callable[[Mapping[str, Annotations], Problem, int, dict[str, Any]], Places]
+    make: Callable[[Mapping[str, Annotations], Problem, int, dict[str, Any]], DenseTarget]
     options: dict[str, Any]
     places: Any = None
     shown: list[Shown] = field(default_factory=list)

@@ -22,28 +22,28 @@ from modalities.base import Batch, Objective, Randomness, Step, Tell
 from modalities.common.measuring.classification import Meter
 from modalities.common.measuring.finetune import batches, rate_of
 from modalities.common.measuring.frozen import Setting
-from modalities.common.measuring.problem import Pick, Problem, Told, draw_labels, seed_of
+from modalities.common.measuring.problem import FewLabels, Problem, Subset, draw_labels, seed_of
 from modalities.common.measuring.rows import EncoderFactory, Row
 from modalities.common.steps.engine import Engine
 from modalities.common.steps.optim import AdamW
 from modalities.common.steps.stopping import EarlyStopping, Trial, weights
-from modalities.image.measuring.contract import Head, Places, Schedule, Scores
+from modalities.image.measuring.contract import DenseTarget, Head, Schedule, Scores
 from modalities.image.network.contract import ImageEncoder
 
 Chosen = tuple[Trial, float]  # and its learning rate
 
 
 class PlaceLabels(Objective):
-    """A head's loss on pictures changed at random. Its raw batches are `index`: rows of a pick."""
+    """A head's loss on pictures changed at random. Raw batches are `index`: rows of a subset."""
 
-    def __init__(self, head: Head, places: Places, train: Pick) -> None:
+    def __init__(self, head: Head, places: DenseTarget, train: Subset) -> None:
         super().__init__()
         self.encoder = head.pyramid.encoder  # first: how the head trains it is the last word
-        self.head, self.places, self.pick = head, places, train
+        self.head, self.places, self.subset = head, places, train
 
     def views(self, batch: Batch, rng: Randomness) -> Batch:
-        pick = self.pick.part(batch["index"].numpy())
-        x, target = self.places.batch(pick, rng, str(rng.device))
+        subset = self.subset.part(batch["index"].numpy())
+        x, target = self.places.batch(subset, rng, str(rng.device))
         return {"x": x, "target": target}
 
     def forward(self, batch: Batch) -> Step:
@@ -51,7 +51,7 @@ class PlaceLabels(Objective):
 
 
 @dataclass
-class Cell:
+class BudgetResult:
     """What one protocol reached at one budget, draw by draw."""
 
     scores: list[Scores] = field(default_factory=list)
@@ -74,7 +74,7 @@ class Shown:
     """The last draw of the last budget, for a picture."""
 
     name: str
-    test: Pick
+    test: Subset
     predicted: list[Any]
 
 
@@ -82,7 +82,7 @@ class Measuring:
     """One start through every budget and draw."""
 
     def __init__(
-        self, places: Places, make: EncoderFactory, schedule: Schedule, setting: Setting,
+        self, places: DenseTarget, make: EncoderFactory, schedule: Schedule, setting: Setting,
         start: str,
     ) -> None:  # fmt: skip
         self.places, self.make, self.schedule, self.setting = places, make, schedule, setting
@@ -100,16 +100,16 @@ class Measuring:
         seed: int, tell: Tell,
     ) -> Iterator[Row]:  # fmt: skip
         names = self.protocols(wanted)
-        cells = {(name, budget): Cell() for name in names for budget in budgets}
+        cells = {(name, budget): BudgetResult() for name in names for budget in budgets}
         meter = Meter(tell, float(draws * len(budgets)))
         val = whole.val.part(_some(whole.val, self.schedule.validation))
         for draw in range(draws):
             for budget in budgets:
                 train = whole.train.part(draw_labels(whole.train, whole.ids, budget, seed, draw))
                 own = seed_of(seed, budget, draw)
-                told = Told(train, val, len(whole.known), budget, draw, own)
+                few = FewLabels(train, val, len(whole.known), budget, draw, own)
                 self.shown = []
-                for name, best, head in self._fits(told, names):
+                for name, best, head in self._fits(few, names):
                     predicted = self.places.predict(head, whole.test, self.setting)
                     cell = cells[name, budget]
                     cell.scores.append(self.places.score(predicted, whole.test))
@@ -120,84 +120,84 @@ class Measuring:
         for (name, budget), cell in cells.items():
             yield from cell.rows(name, budget, self.places.metrics)
 
-    def _fits(self, told: Told, names: Sequence[str]) -> Iterator[tuple[str, Chosen, Head]]:
+    def _fits(self, few: FewLabels, names: Sequence[str]) -> Iterator[tuple[str, Chosen, Head]]:
         before: Trial | None = None
         if not self.scratch:
-            best, head = self._fit(told, "frozen", None)
+            best, head = self._fit(few, "frozen", None)
             before = best[0]
             if "frozen" in names:
                 yield "frozen", best, head
         if "finetune" in names:
-            yield "finetune", *self._fit(told, "finetune", before)
+            yield "finetune", *self._fit(few, "finetune", before)
 
-    def _fit(self, told: Told, name: str, before: Trial | None) -> tuple[Chosen, Head]:
+    def _fit(self, few: FewLabels, name: str, before: Trial | None) -> tuple[Chosen, Head]:
         """Every learning rate at the first draw of a budget, the one it chose at the others."""
         schedule = self.schedule
         rates = schedule.scratch_learning_rates if self.scratch else schedule.learning_rates
-        known = self.rates.get((name, told.budget))
+        known = self.rates.get((name, few.budget))
         rates = rates if known is None else [known]
-        found = [(self._train(told, name, rate, before), rate) for rate in rates]
+        found = [(self._train(few, name, rate, before), rate) for rate in rates]
         best = found[len(found) // 2]
         for each in found:
             score, highest = each[0].score, best[0].score
             if score is not None and (highest is None or score > highest):
                 best = each
-        self.rates[name, told.budget] = best[1]
-        head = self._head(told)
+        self.rates[name, few.budget] = best[1]
+        head = self._head(few)
         head.load_state_dict(best[0].weights)
         return best, head
 
-    def _head(self, told: Told) -> Head:
-        torch.manual_seed(seed_of(told.seed, "weights"))
+    def _head(self, few: FewLabels) -> Head:
+        torch.manual_seed(seed_of(few.seed, "weights"))
         encoder = self.make()
         assert isinstance(encoder, ImageEncoder)
         head = self.setting.put(self.places.head(encoder))
         assert isinstance(head, Head)
         return head
 
-    def _train(self, told: Told, name: str, rate: float, before: Trial | None) -> Trial:
+    def _train(self, few: FewLabels, name: str, rate: float, before: Trial | None) -> Trial:
         schedule, setting = self.schedule, self.setting
         factor = schedule.scratch_factor if self.scratch else 1.0
-        steps = round(schedule.steps(len(told.train)) * factor)
-        head = self._head(told)
+        steps = round(schedule.steps(len(few.train)) * factor)
+        head = self._head(few)
         if before is not None:
             head.load_state_dict(before.weights)
         if name == "frozen":
             head.pyramid.freeze()
 
         def look(step: int) -> Trial:  # of equal ones (none found anything yet) the later is better
-            return Trial(weights(head), self._look(head, told.val), step, tie=step)
+            return Trial(weights(head), self._look(head, few.val), step, tie=step)
 
         stopping = EarlyStopping(
             look, Trial(weights(head), before.score if before else None, 0), steps=steps,
             looks=schedule.evaluations, patience=schedule.patience,
         )  # fmt: skip
-        objective = PlaceLabels(head, self.places, told.train)
+        objective = PlaceLabels(head, self.places, few.train)
         Engine(
             objective, AdamW(head.parameters(), rate, schedule.weight_decay), steps, rate_of(rate),
             device=setting.device, precision=setting.precision, clip=10.0,
-        ).train(self._views(objective, told, name, steps), stopping)  # fmt: skip
+        ).train(self._views(objective, few, name, steps), stopping)  # fmt: skip
         return stopping.best
 
     def _views(
-        self, objective: PlaceLabels, told: Told, name: str, steps: int
+        self, objective: PlaceLabels, few: FewLabels, name: str, steps: int
     ) -> Iterator[list[Batch]]:
         """Random numbers of a step follow from its number."""
-        items = len(told.train)
-        order = batches(items, self.schedule.batch(items), steps, seed_of(told.seed, "order"))
+        items = len(few.train)
+        order = batches(items, self.schedule.batch(items), steps, seed_of(few.seed, "order"))
         for step, at in enumerate(order):
-            generator = torch.Generator().manual_seed(seed_of(told.seed, name, step))
+            generator = torch.Generator().manual_seed(seed_of(few.seed, name, step))
             rng = Randomness(generator, total=len(at), device=self.setting.device)
             yield [objective.views({"index": torch.from_numpy(at)}, rng)]
 
-    def _look(self, head: Head, val: Pick) -> float | None:
+    def _look(self, head: Head, val: Subset) -> float | None:
         if not len(val):
             return None
         predicted = self.places.predict(head, val, self.setting)
         return self.places.score(predicted, val)[self.places.metrics[0]]
 
 
-def _some(val: Pick, most: int) -> np.ndarray:
+def _some(val: Subset, most: int) -> np.ndarray:
     """Places of at most so many, at random and always the same ones."""
     if len(val) <= most:
         return np.arange(len(val))

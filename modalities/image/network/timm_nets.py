@@ -16,7 +16,7 @@ from torch import Tensor
 from modalities.base import UserError
 from modalities.common.network import fitting
 from modalities.common.network.convolution import careful
-from modalities.common.network.masking import pick
+from modalities.common.network.masking import take_tokens
 from modalities.image.network.contract import ImageEncoder, PatchEncoder
 
 PREFIX = "timm/"
@@ -59,7 +59,7 @@ class TimmViT(PatchEncoder):
         self.grid(x)
         x = self.net._pos_embed(self.net.patch_embed(x))  # (B, prefix + N, D)
         if visible is not None:
-            x = torch.cat([x[:, : self.prefix], pick(x[:, self.prefix :], visible)], 1)
+            x = torch.cat([x[:, : self.prefix], take_tokens(x[:, self.prefix :], visible)], 1)
         found: Tensor = self.net.norm(self.net.blocks(self.net.norm_pre(x)))
         return found
 

@@ -11,7 +11,7 @@ from torch import Size, Tensor, nn
 
 from modalities.base import UserError
 from modalities.common.network import fitting
-from modalities.common.network.masking import pick
+from modalities.common.network.masking import take_tokens
 from modalities.common.network.transformer import positions, start, transformer
 from modalities.image.network.contract import PatchEncoder
 
@@ -49,7 +49,7 @@ class ViT(PatchEncoder):
         place = positions(*self.grid(x), self.dim, x.device)  # (N, D)
         pixels = self.patches(x)  # (B, N, 3 p p)
         if visible is not None:
-            pixels, place = pick(pixels, visible), place[visible]
+            pixels, place = take_tokens(pixels, visible), place[visible]
         found: Tensor = self.blocks(self.embedding(pixels) + place)
         return found
 

@@ -11,7 +11,7 @@ from annotated_types import Gt, Le, Lt, MultipleOf
 from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Randomness, Step
-from modalities.common.network.masking import divide, pick
+from modalities.common.network.masking import divide, take_tokens
 from modalities.common.network.transformer import positions, start, transformer
 from modalities.image.network.augmentation import LEVEL
 from modalities.image.network.contract import PatchEncoder
@@ -54,7 +54,7 @@ class MAE(Objective):
         return {"image": image, "visible": visible, "masked": masked}
 
     def forward(self, batch: Batch) -> Step:
-        target = normalised(pick(self.encoder.patches(batch["image"]), batch["masked"]))
+        target = normalised(take_tokens(self.encoder.patches(batch["image"]), batch["masked"]))
         return Step((self.paint(**batch).float() - target).square().mean())
 
     def paint(self, image: Tensor, visible: Tensor, masked: Tensor) -> Tensor:
@@ -67,7 +67,7 @@ class MAE(Objective):
 
     def show(self, batch: Batch, rng: Randomness, folder: Path) -> None:
         views = self.views(batch, rng)
-        true = pick(self.encoder.patches(views["image"]), views["masked"])
+        true = take_tokens(self.encoder.patches(views["image"]), views["masked"])
         spread = (true.var(2, keepdim=True) + LEVEL**2).sqrt()
         painted = self.paint(**views).float() * spread + true.mean(2, keepdim=True)
         sheets.patches(folder, views["image"], views["masked"], painted)

@@ -24,10 +24,10 @@ from torchvision.models.detection.image_list import ImageList
 
 from modalities.base import Randomness
 from modalities.common.measuring.frozen import Setting
-from modalities.common.measuring.problem import Pick, Problem
+from modalities.common.measuring.problem import Problem, Subset
 from modalities.image.measuring.annotations import Annotations, Objects
-from modalities.image.measuring.coco_metrics import Found, boxes
-from modalities.image.measuring.contract import Head, Places, chunks
+from modalities.image.measuring.coco_metrics import Detected, boxes
+from modalities.image.measuring.contract import DenseTarget, Head, chunks
 from modalities.image.measuring.dense_task import DenseTask
 from modalities.image.measuring.measured import Measured
 from modalities.image.measuring.pyramid import Pyramid
@@ -112,7 +112,7 @@ class Detector(Head):
         return found
 
 
-class Boxes(Places):
+class Boxes(DenseTarget):
     """Boxes of the categories that training pictures show."""
 
     metrics = ("AP", "AP50", "AP75")
@@ -128,20 +128,20 @@ class Boxes(Places):
         made = Pyramid(encoder, self.size, width=self.options["width"], finest=4)
         return Detector(made, self.size, len(self.codes), self.options["detections"])
 
-    def truth(self, pick: Pick) -> list[Objects]:
+    def truth(self, subset: Subset) -> list[Objects]:
         """Per picture, the objects of known categories, labelled in [0, C)."""
         found = []
-        for at in pick.at:
-            own = self.notes[pick.split].objects(at)
+        for at in subset.at:
+            own = self.notes[subset.split].objects(at)
             own = own.part(np.isin(own.labels, self.codes))
             labels = np.searchsorted(self.codes, own.labels)
             found.append(Objects(own.boxes, labels, own.area, own.crowd, own.keypoints))
         return found
 
-    def batch(self, pick: Pick, rng: Randomness, device: str) -> tuple[Tensor, Any]:
-        items = torch.from_numpy(pick.raw()).to(device)
+    def batch(self, subset: Subset, rng: Randomness, device: str) -> tuple[Tensor, Any]:
+        items = torch.from_numpy(subset.raw()).to(device)
         windows = zoomed(rng, self.options["crop"])
-        truth = [o.part(~o.crowd) for o in self.truth(pick)]
+        truth = [o.part(~o.crowd) for o in self.truth(subset)]
         of = torch.from_numpy(np.repeat(np.arange(len(truth)), [len(o.labels) for o in truth]))
         before = torch.from_numpy(np.concatenate([o.boxes for o in truth])).to(device)
         moved = windows.boxes(before, of.to(device), self.size)
@@ -154,21 +154,21 @@ class Boxes(Places):
             target.append({"boxes": after[mine], "labels": labels[mine]})
         return windows.pictures(items, rng), target
 
-    def predict(self, head: Head, pick: Pick, setting: Setting) -> list[Found]:
+    def predict(self, head: Head, subset: Subset, setting: Setting) -> list[Detected]:
         head.eval()
         found = []
-        for part in chunks(pick):
+        for part in chunks(subset):
             items = setting.batch(part.items, part.at)
             with torch.inference_mode(), setting.autocast():
                 x = whole(len(items), items.device).pictures(items, None)
                 given = head(x)
             for each in given:
                 label, score, box = (each[k].cpu().numpy() for k in ("labels", "scores", "boxes"))
-                found.append(Found(label, score, boxes=box))
+                found.append(Detected(label, score, boxes=box))
         return found
 
-    def score(self, predicted: list[Any], pick: Pick) -> dict[str, float]:
-        return boxes(predicted, self.truth(pick), range(len(self.codes)))
+    def score(self, predicted: list[Any], subset: Subset) -> dict[str, float]:
+        return boxes(predicted, self.truth(subset), range(len(self.codes)))
 
 
 def _area(boxes: Tensor) -> Tensor:

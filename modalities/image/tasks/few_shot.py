@@ -16,9 +16,9 @@ from modalities.common.measuring.rows import EncoderFactory, Row, Skipped, Task
 from modalities.image.measuring.raw import alike, histogram, pixels
 
 RAW: dict[str, Features] = {  # controls without an encoder
-    "majority": lambda _, __, pick: alike(pick),
-    "histogram": lambda _, __, pick: histogram(pick),
-    "pixels": lambda _, __, pick: pixels(pick),
+    "majority": lambda _, __, subset: alike(subset),
+    "histogram": lambda _, __, subset: histogram(subset),
+    "pixels": lambda _, __, subset: pixels(subset),
 }
 
 

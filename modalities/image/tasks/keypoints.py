@@ -19,10 +19,10 @@ from torch import Tensor, nn
 
 from modalities.base import Randomness
 from modalities.common.measuring.frozen import Setting
-from modalities.common.measuring.problem import Pick, Problem
+from modalities.common.measuring.problem import Problem, Subset
 from modalities.image.measuring.annotations import Annotations, Objects, mirror
-from modalities.image.measuring.coco_metrics import SIGMAS, Found, keypoints
-from modalities.image.measuring.contract import Head, Places, chunks
+from modalities.image.measuring.coco_metrics import SIGMAS, Detected, keypoints
+from modalities.image.measuring.contract import DenseTarget, Head, chunks
 from modalities.image.measuring.dense_task import DenseTask
 from modalities.image.measuring.measured import Measured
 from modalities.image.measuring.pyramid import Pyramid, added, resized
@@ -78,7 +78,7 @@ def peaks(maps: Tensor) -> tuple[Tensor, Tensor]:
     return torch.stack([x, y], 2), total
 
 
-class Points(Places):
+class Points(DenseTarget):
     """Keypoints of the categories that training pictures show."""
 
     metrics = ("OKS AP", "OKS AP50", "OKS AP75")
@@ -106,11 +106,11 @@ class Points(Places):
         made = Pyramid(encoder, self.size, width=self.options["width"], finest=2)
         return Heatmaps(made, sum(map(len, self.points.values())), self.options["spread"])
 
-    def truth(self, pick: Pick) -> list[Objects]:
+    def truth(self, subset: Subset) -> list[Objects]:
         """Per picture, the objects whose keypoints are known, if any is."""
         found = []
-        for at in pick.at:
-            own = self.notes[pick.split].objects(at)
+        for at in subset.at:
+            own = self.notes[subset.split].objects(at)
             good = [
                 label in self.points and p is not None and (p[:, 2] > 0).any() and not crowd
                 for label, p, crowd in zip(own.labels, own.keypoints, own.crowd, strict=True)
@@ -118,11 +118,11 @@ class Points(Places):
             found.append(own.part(np.array(good, bool)))
         return found
 
-    def batch(self, pick: Pick, rng: Randomness, device: str) -> tuple[Tensor, Any]:
-        truth = self.truth(pick)
+    def batch(self, subset: Subset, rng: Randomness, device: str) -> tuple[Tensor, Any]:
+        truth = self.truth(subset)
         of = np.repeat(np.arange(len(truth)), [len(o.labels) for o in truth])
         boxes = torch.from_numpy(np.concatenate([o.boxes for o in truth])).to(device)
-        items = torch.from_numpy(pick.part(of).raw()).to(device)
+        items = torch.from_numpy(subset.part(of).raw()).to(device)
         own = Randomness(rng.generator, total=len(of), device=device)
         windows = around(boxes, self.size, self.options["margin"], own)
         target = self._target(truth, windows.flip.cpu().numpy())
@@ -147,11 +147,11 @@ class Points(Places):
         return {"of": np.concatenate(of), "channel": np.concatenate(channel),
                 "at": np.concatenate(at)}  # fmt: skip
 
-    def predict(self, head: Head, pick: Pick, setting: Setting) -> list[Any]:
+    def predict(self, head: Head, subset: Subset, setting: Setting) -> list[Any]:
         head.eval()
-        truth = self.truth(pick)
+        truth = self.truth(subset)
         of = np.repeat(np.arange(len(truth)), [len(o.labels) for o in truth])
-        every = pick.part(of)
+        every = subset.part(of)
         boxes = np.concatenate([o.boxes for o in truth])
         at, sure, start = [], [], 0
         for part in chunks(every, 128):
@@ -166,7 +166,7 @@ class Points(Places):
             start += len(part)
         return self._found(truth, np.concatenate(at), np.concatenate(sure))
 
-    def _found(self, truth: list[Objects], at: np.ndarray, sure: np.ndarray) -> list[Found]:
+    def _found(self, truth: list[Objects], at: np.ndarray, sure: np.ndarray) -> list[Detected]:
         """(B, Q, 2) places and (B, Q) chances of all objects -> what was found in each picture."""
         found, number = [], 0
         for objects in truth:
@@ -174,12 +174,12 @@ class Points(Places):
             numbers = range(number, number + len(own))
             points = [at[i, c] for i, c in zip(numbers, own, strict=True)]
             scores = [sure[i, c].mean() for i, c in zip(numbers, own, strict=True)]
-            found.append(Found(objects.labels, np.array(scores, np.float32), keypoints=points))
+            found.append(Detected(objects.labels, np.array(scores, np.float32), keypoints=points))
             number += len(own)
         return found
 
-    def score(self, predicted: list[Any], pick: Pick) -> dict[str, float]:
-        return keypoints(predicted, self.truth(pick), self.sigmas)
+    def score(self, predicted: list[Any], subset: Subset) -> dict[str, float]:
+        return keypoints(predicted, self.truth(subset), self.sigmas)
 
 
 class Keypoints(DenseTask):

@@ -18,9 +18,9 @@ from torch import Tensor, nn
 
 from modalities.base import Randomness
 from modalities.common.measuring.frozen import Setting
-from modalities.common.measuring.problem import Pick, Problem
+from modalities.common.measuring.problem import Problem, Subset
 from modalities.image.measuring.annotations import IGNORE, Annotations
-from modalities.image.measuring.contract import Head, Places, chunks
+from modalities.image.measuring.contract import DenseTarget, Head, chunks
 from modalities.image.measuring.dense_task import DenseTask
 from modalities.image.measuring.measured import Measured
 from modalities.image.measuring.miou import mean_iou
@@ -53,7 +53,7 @@ class Segmenter(Head):
         return F.cross_entropy(logits, target.flatten(), ignore_index=IGNORE)
 
 
-class Masks(Places):
+class Masks(DenseTarget):
     """Maps of classes; those of no training picture are ignored, as nobody could learn them."""
 
     metrics = ("mIoU",)
@@ -72,29 +72,29 @@ class Masks(Places):
         made = Pyramid(encoder, self.size, width=self.options["width"], finest=2)
         return Segmenter(made, len(self.codes), self.options["dropout"])
 
-    def truth(self, pick: Pick) -> np.ndarray:
+    def truth(self, subset: Subset) -> np.ndarray:
         """(m, S, S) uint8 in [0, C), 255 ignored."""
-        found: np.ndarray = self.code_of[self.notes[pick.split].masks(pick.at)]
+        found: np.ndarray = self.code_of[self.notes[subset.split].masks(subset.at)]
         return found
 
-    def batch(self, pick: Pick, rng: Randomness, device: str) -> tuple[Tensor, Any]:
-        items = torch.from_numpy(pick.raw()).to(device)
+    def batch(self, subset: Subset, rng: Randomness, device: str) -> tuple[Tensor, Any]:
+        items = torch.from_numpy(subset.raw()).to(device)
         windows = zoomed(rng, self.options["crop"])
-        masks = windows.masks(torch.from_numpy(self.truth(pick)).to(device))
+        masks = windows.masks(torch.from_numpy(self.truth(subset)).to(device))
         return windows.pictures(items, rng), masks.long()
 
-    def predict(self, head: Head, pick: Pick, setting: Setting) -> list[Any]:
+    def predict(self, head: Head, subset: Subset, setting: Setting) -> list[Any]:
         head.eval()
         found: list[Any] = []
-        for part in chunks(pick):
+        for part in chunks(subset):
             items = setting.batch(part.items, part.at)
             with torch.inference_mode(), setting.autocast():
                 logits = head(whole(len(items), items.device).pictures(items, None))
             found += list(logits.argmax(1).to(torch.uint8).cpu().numpy())
         return found
 
-    def score(self, predicted: list[Any], pick: Pick) -> dict[str, float]:
-        return {"mIoU": mean_iou(self.truth(pick), np.stack(predicted), len(self.codes))}
+    def score(self, predicted: list[Any], subset: Subset) -> dict[str, float]:
+        return {"mIoU": mean_iou(self.truth(subset), np.stack(predicted), len(self.codes))}
 
 
 class Segmentation(DenseTask):

@@ -12,7 +12,7 @@ from typing import Annotated, Any, Literal
 import numpy as np
 from annotated_types import Ge, Gt, Le
 
-from modalities.labels import Array, Found, Labeler, Labels
+from modalities.labels import Array, Labeler, LabelerInput, Labels
 from modalities.shape.drawing.pictures import numbered
 from modalities.shape.labelling import gallery, hulls
 from modalities.shape.labelling.isolation import Answer, Limits, decompose
@@ -86,7 +86,7 @@ class ConvexDecomposition(Labeler):
         found = self._file(path)
         return None if found == path else found
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         """Components (N, P) int32, -1 where there is no label."""
         values = found.values[:, :-1, 0].astype(np.int32)
         values[~found.ok] = -1

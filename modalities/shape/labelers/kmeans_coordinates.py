@@ -10,7 +10,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge
 
-from modalities.labels import Array, Found, Labeler, Labels
+from modalities.labels import Array, Labeler, LabelerInput, Labels
 from modalities.shape.drawing.pictures import numbered
 from modalities.shape.labelling import gallery
 
@@ -32,7 +32,7 @@ class KmeansCoordinates(Labeler):
             found = KMeans(count, n_init=4, random_state=0).fit(points)
         return numbered(np.asarray(found.labels_, np.int64)).astype(np.int32)
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         """Clusters (N, P) int32, -1 where there is no label."""
         values = np.where(found.ok[:, None], found.values, -1)
         provenance = ["k-means" if ok else "none" for ok in found.ok]

@@ -13,7 +13,7 @@ from typing import Annotated
 import numpy as np
 from annotated_types import Ge
 
-from modalities.labels import Array, Found, Labeler, Labels
+from modalities.labels import Array, Labeler, LabelerInput, Labels
 from modalities.shape.labelling import gallery
 
 
@@ -28,7 +28,7 @@ class Random(Labeler):
         rng = np.random.default_rng(zlib.crc32(np.ascontiguousarray(item).tobytes()))
         return rng.integers(self.groups, size=len(item)).astype(np.int32)
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         """Groups (N, P) int32, -1 where there is no label."""
         values = np.where(found.ok[:, None], found.values, -1)
         provenance = ["random" if ok else "none" for ok in found.ok]

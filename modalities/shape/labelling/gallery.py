@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from modalities.items import item
-from modalities.labels import Found
+from modalities.labels import LabelerInput
 from modalities.shape.drawing.pictures import below, beside, draw, ranked
 
 ROWS, COLUMNS = 6, 4  # pairs of pictures
@@ -33,7 +33,7 @@ def purity(labels: NDArray[Any], parts: NDArray[Any]) -> tuple[float, float] | N
     return float(both / pairs) if pairs else 1.0, float(normalized_mutual_info_score(true, mine))
 
 
-def measures(values: NDArray[Any], found: Found) -> dict[str, float]:
+def measures(values: NDArray[Any], found: LabelerInput) -> dict[str, float]:
     """Pieces a shape; purity and mutual information with the true parts, where they are known."""
     pieces = [len(np.unique(row[row >= 0])) for row, ok in zip(values, found.ok, strict=True) if ok]
     scores = [
@@ -47,7 +47,7 @@ def measures(values: NDArray[Any], found: Found) -> dict[str, float]:
     return numbers
 
 
-def write(values: NDArray[Any], provenance: list[str], found: Found) -> None:
+def write(values: NDArray[Any], provenance: list[str], found: LabelerInput) -> None:
     """`labels.png`, shapes by their labels beside the same by their true parts (grey: unknown), and
     `labels.html`, each with its numbers; every class has its share, fall-backs come first."""
     from PIL import Image
@@ -75,7 +75,7 @@ def write(values: NDArray[Any], provenance: list[str], found: Found) -> None:
     (found.folder / "labels.html").write_text(f"{head}\n" + "\n".join(lines) + "\n</table>\n")
 
 
-def _chosen(provenance: list[str], found: Found) -> list[int]:
+def _chosen(provenance: list[str], found: LabelerInput) -> list[int]:
     """Rows to show: some that fell back, then the first of each class in turn."""
     usual = max(set(provenance), key=provenance.count)
     odd = [i for i, tool in enumerate(provenance) if tool != usual and found.ok[i]][:COLUMNS]

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from modalities.common.measuring.problem import Pick, Problem, draw_labels, seed_of
+from modalities.common.measuring.problem import Problem, Subset, draw_labels, seed_of
 from modalities.common.measuring.rows import EncoderFactory, Row
 from modalities.common.steps.stopping import Trial
 from modalities.shape.measuring.miou import means
@@ -56,7 +56,7 @@ class Runs:
         instance, category = means(found, test.labels)
         self.values.append((category, instance))
 
-    def _trained(self, number: int, train: Pick, val: Pick, seed: int) -> Segmenter:
+    def _trained(self, number: int, train: Subset, val: Subset, seed: int) -> Segmenter:
         """The network of a group; its rate is the best one on validation, at the first draw."""
         found = [
             (rate, fit(self._model(seed), train, val, self.setting, rate, seed))
@@ -93,5 +93,5 @@ class Runs:
             yield Row("supervised", protocol, budget, metric, values, chosen=chosen)
 
 
-def _of(pick: Pick, categories: list[int]) -> Pick:
-    return pick.part(np.flatnonzero(np.isin(pick.labels, categories)))
+def _of(subset: Subset, categories: list[int]) -> Subset:
+    return subset.part(np.flatnonzero(np.isin(subset.labels, categories)))

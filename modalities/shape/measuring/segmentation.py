@@ -20,7 +20,7 @@ from torch.nn import functional as F
 from modalities.base import Batch, Objective, Randomness, Step
 from modalities.common.learners.contract import joined
 from modalities.common.measuring.finetune import Recipe, batches, rate_of
-from modalities.common.measuring.problem import Pick, seed_of
+from modalities.common.measuring.problem import Subset, seed_of
 from modalities.common.steps.engine import Engine
 from modalities.common.steps.optim import AdamW
 from modalities.common.steps.stopping import Trial, weights
@@ -77,10 +77,10 @@ class Setting:
             return nullcontext()
         return torch.autocast(self.device, dtype=torch.bfloat16)
 
-    def batch(self, pick: Pick, at: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
+    def batch(self, subset: Subset, at: np.ndarray) -> tuple[Tensor, Tensor, Tensor]:
         """Items (B, P, 7), categories (B,), classes (B, P) of the picked ones at these places."""
-        items = pick.part(at).raw()
-        codes = pick.labels[at]
+        items = subset.part(at).raw()
+        codes = subset.labels[at]
         classes = np.stack([
             self.catalogue.classes(item[:, 6].astype(np.int64), code)
             for item, code in zip(items, codes, strict=True)
@@ -111,7 +111,7 @@ class PartLabels(Objective):
 
 
 def fit(
-    model: Segmenter, train: Pick, val: Pick, setting: Setting, rate: float, seed: int
+    model: Segmenter, train: Subset, val: Subset, setting: Setting, rate: float, seed: int
 ) -> Trial:
     """Train in place; the checkpoint that validation prefers."""
     recipe = setting.recipe
@@ -132,7 +132,7 @@ def fit(
 
 
 def _streams(
-    labels: PartLabels, train: Pick, setting: Setting, how: tuple[int, int, int]
+    labels: PartLabels, train: Subset, setting: Setting, how: tuple[int, int, int]
 ) -> tuple[Objective, list[nn.Parameter], Iterable[list[Batch]]]:
     """What is trained, which of its weights, and on what; `how`: steps, shapes of each, seed."""
     _, size, seed = how
@@ -154,7 +154,7 @@ def _streams(
 
 
 def _labelled(
-    objective: Objective, train: Pick, setting: Setting, how: tuple[int, int, int]
+    objective: Objective, train: Subset, setting: Setting, how: tuple[int, int, int]
 ) -> Iterator[Batch]:
     """Views of the shapes whose parts are told."""
     steps, size, seed = how
@@ -165,15 +165,15 @@ def _labelled(
         yield objective.views({"items": items, "label": category, "part": classes}, rng)
 
 
-def predict(model: Segmenter, pick: Pick, setting: Setting) -> Iterator[tuple[int, np.ndarray]]:
-    """For each place in the pick: the class of every point, (P,) int64.
+def predict(model: Segmenter, subset: Subset, setting: Setting) -> Iterator[tuple[int, np.ndarray]]:
+    """For each place in the subset: the class of every point, (P,) int64.
 
     Points are seen in shares of about as many as were trained on: neighbourhoods are as dense then.
     """
     model.eval()
-    for start in range(0, len(pick), EVAL_BATCH):
-        at = np.arange(start, min(start + EVAL_BATCH, len(pick)))
-        items, category, _ = setting.batch(pick, at)
+    for start in range(0, len(subset), EVAL_BATCH):
+        at = np.arange(start, min(start + EVAL_BATCH, len(subset)))
+        items, category, _ = setting.batch(subset, at)
         found = np.zeros(items.shape[:2], np.int64)
         shares = max(1, round(items.shape[1] / setting.points))
         with torch.inference_mode(), setting.autocast():
@@ -183,41 +183,45 @@ def predict(model: Segmenter, pick: Pick, setting: Setting) -> Iterator[tuple[in
         yield from zip(at.tolist(), found, strict=True)
 
 
-def scores(model: Segmenter, pick: Pick, setting: Setting) -> np.ndarray:
-    """The mIoU of every shape of the pick, (m,)."""
-    return scored(predict(model, pick, setting), pick, setting.catalogue)
+def scores(model: Segmenter, subset: Subset, setting: Setting) -> np.ndarray:
+    """The mIoU of every shape of the subset, (m,)."""
+    return scored(predict(model, subset, setting), subset, setting.catalogue)
 
 
-def scored(seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalogue) -> np.ndarray:
-    """The mIoU of every shape of the pick, (m,), from what `predict` saw."""
-    found = np.zeros(len(pick))
+def scored(
+    seen: Iterable[tuple[int, np.ndarray]], subset: Subset, catalogue: Catalogue
+) -> np.ndarray:
+    """The mIoU of every shape of the subset, (m,), from what `predict` saw."""
+    found = np.zeros(len(subset))
     for place, classes in seen:
-        _, true, own = _truth(place, pick, catalogue)
+        _, true, own = _truth(place, subset, catalogue)
         found[place] = shape_iou(classes, true, own)
     return found
 
 
 def examples(
-    seen: Iterable[tuple[int, np.ndarray]], pick: Pick, catalogue: Catalogue, each: int
+    seen: Iterable[tuple[int, np.ndarray]], subset: Subset, catalogue: Catalogue, each: int
 ) -> list[Example]:
-    """The first shapes of each category in the pick, by category, with what `predict` saw."""
-    first = [np.flatnonzero(pick.labels == code)[:each] for code in np.unique(pick.labels)]
+    """The first shapes of each category in the subset, by category, with what `predict` saw."""
+    first = [np.flatnonzero(subset.labels == code)[:each] for code in np.unique(subset.labels)]
     classes, found = dict(seen), []
     for place in (int(at) for places in first for at in places):
-        item, true, own = _truth(place, pick, catalogue)
+        item, true, own = _truth(place, subset, catalogue)
         known = np.where(true >= 0, true - own[0], -1)
         found.append(Example(item, known, classes[place] - own[0]))
     return found
 
 
-def _truth(place: int, pick: Pick, catalogue: Catalogue) -> tuple[np.ndarray, np.ndarray, range]:
-    """The item (P, 7) at a place of the pick, its classes (P,), and those of its category."""
-    category = int(pick.labels[place])
-    (item,) = pick.part(np.array([place])).raw()
+def _truth(
+    place: int, subset: Subset, catalogue: Catalogue
+) -> tuple[np.ndarray, np.ndarray, range]:
+    """The item (P, 7) at a place of the subset, its classes (P,), and those of its category."""
+    category = int(subset.labels[place])
+    (item,) = subset.part(np.array([place])).raw()
     start = catalogue.start(category)
     own = range(start, start + len(catalogue.parts[category]))
     return item, catalogue.classes(item[:, 6].astype(np.int64), category), own
 
 
-def category_mean(model: Segmenter, pick: Pick, setting: Setting) -> float:
-    return means(scores(model, pick, setting), pick.labels)[1]
+def category_mean(model: Segmenter, subset: Subset, setting: Setting) -> float:
+    return means(scores(model, subset, setting), subset.labels)[1]

@@ -14,7 +14,7 @@ from annotated_types import Gt
 from torch import Tensor, nn
 
 from modalities.base import Encoder, UserError
-from modalities.common.network.masking import pick
+from modalities.common.network.masking import take_tokens
 from modalities.common.network.transformer import transformer
 from modalities.shape.network.neighbours import farthest, greatest, grouped, interpolate, nearest
 
@@ -41,7 +41,7 @@ class GroupEncoder(ShapeEncoder):
     def cut(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """(B, P, 6) -> centres (B, G, 3) and groups' points about them (B, G, K, 6)."""
         place = x[..., :3].contiguous()
-        centres = pick(place, farthest(place, self.groups))
+        centres = take_tokens(place, farthest(place, self.groups))
         found = grouped(x, nearest(place, centres, self.size))  # (B, G, K, 6)
         about = torch.cat([found[..., :3] - centres[:, :, None], found[..., 3:]], -1)
         return centres, about
@@ -54,8 +54,8 @@ class GroupEncoder(ShapeEncoder):
         """(B, P, 6) -> (B, G, D), a token per group; with `visible` (B, N), these alone."""
         centres, about = self.cut(x)
         if visible is not None:
-            about = pick(about.flatten(2), visible).view(*visible.shape, self.size, -1)
-            centres = pick(centres, visible)
+            about = take_tokens(about.flatten(2), visible).view(*visible.shape, self.size, -1)
+            centres = take_tokens(centres, visible)
         return self.encode(centres, about)
 
     def points(self, x: Tensor) -> Tensor:
@@ -142,8 +142,8 @@ class Small(ShapeEncoder):
         place, normal = x[..., :3].contiguous(), x[..., 3:]
         # Farthest points come one by one, so the first of them are the coarser level's.
         order = farthest(place, max(self.centres))
-        fine = pick(place, order[:, : self.centres[0]])
-        coarse = pick(place, order[:, : self.centres[1]])
+        fine = take_tokens(place, order[:, : self.centres[0]])
+        coarse = take_tokens(place, order[:, : self.centres[1]])
         one = self.first(place, normal, fine)  # (B, S1, 2 w)
         two = self.second(fine, one, coarse)  # (B, S2, 4 w)
         all_ = self.whole(torch.cat([coarse, two.to(coarse.dtype)], -1)).amax(1)  # (B, 8 w)

@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from modalities.base import Randomness
-from modalities.common.network.masking import pick
+from modalities.common.network.masking import take_tokens
 
 
 def prepare(items: Tensor) -> Tensor:
@@ -82,4 +82,4 @@ def augment(items: Tensor, rng: Randomness) -> Tensor:
 
 def taken(items: Tensor, which: Tensor) -> Tensor:
     """(B, P, C), (B, Q) -> (B, Q, C)."""
-    return pick(items, which)
+    return take_tokens(items, which)

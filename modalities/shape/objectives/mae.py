@@ -10,7 +10,7 @@ from annotated_types import Ge, Gt, Le, Lt, MultipleOf
 from torch import Tensor, nn
 
 from modalities.base import Batch, Objective, Randomness, Step
-from modalities.common.network.masking import divide, pick
+from modalities.common.network.masking import divide, take_tokens
 from modalities.common.network.transformer import start, transformer
 from modalities.shape.network.encoder import GroupEncoder
 from modalities.shape.network.neighbours import distances
@@ -57,13 +57,13 @@ class MAE(Objective):
     def forward(self, batch: Batch) -> Step:
         visible, masked = batch["visible"], batch["masked"]
         centres, about = self.encoder.cut(batch["cloud"])  # (B, G, 3), (B, G, K, 6)
-        shown = pick(about.flatten(2), visible).view(*visible.shape, *about.shape[2:])
-        seen = self.enter(self.encoder.encode(pick(centres, visible), shown))  # (B, N, W)
-        known = seen + self.place(pick(centres, visible))
-        asked = self.hidden + self.place(pick(centres, masked))
+        shown = take_tokens(about.flatten(2), visible).view(*visible.shape, *about.shape[2:])
+        seen = self.enter(self.encoder.encode(take_tokens(centres, visible), shown))  # (B, N, W)
+        known = seen + self.place(take_tokens(centres, visible))
+        asked = self.hidden + self.place(take_tokens(centres, masked))
         tokens = torch.cat([known, asked.to(known.dtype)], 1)
         said = self.leave(self.decoder(tokens)[:, visible.shape[1] :]).float()  # (B, M, 3 K)
-        true = pick(about[..., :3].flatten(2), masked)
+        true = take_tokens(about[..., :3].flatten(2), masked)
         return Step(chamfer(*(x.unflatten(2, (-1, 3)).flatten(0, 1) for x in (said, true))))
 
 

@@ -17,7 +17,7 @@ from annotated_types import Gt, MinLen
 from modalities.base import Labelled, Tell, UserError
 from modalities.common.measuring.classification import Meter, obstacle
 from modalities.common.measuring.label_budget import LabelBudgetTask
-from modalities.common.measuring.problem import Pick, Problem, problem
+from modalities.common.measuring.problem import Problem, Subset, problem
 from modalities.common.measuring.rows import EncoderFactory, Row, Skipped
 from modalities.shape.measuring.joint import Joint
 from modalities.shape.measuring.miou import Catalogue
@@ -143,9 +143,9 @@ class Parts(LabelBudgetTask):
 def with_parts(whole: Problem) -> Problem:
     """The problem without shapes none of whose points knows its part."""
 
-    def cut(pick: Pick) -> Pick:
-        known = [bool((item[:, 6] >= 0).any()) for item in pick.each()]
-        return pick.part(np.flatnonzero(np.array(known, bool)))
+    def cut(subset: Subset) -> Subset:
+        known = [bool((item[:, 6] >= 0).any()) for item in subset.each()]
+        return subset.part(np.flatnonzero(np.array(known, bool)))
 
     return Problem(
         cut(whole.train), cut(whole.val), cut(whole.test), whole.ids, whole.known, whole.left_out
@@ -156,8 +156,8 @@ def catalogue(whole: Problem) -> Catalogue:
     """The parts that each category's shapes have, of all splits: what the data set is, as
     ShapeNetPart's table of 50 parts is for it."""
     found: list[set[int]] = [set() for _ in whole.known]
-    for pick in (whole.train, whole.val, whole.test):
-        for item, code in zip(pick.each(), pick.labels, strict=True):
+    for subset in (whole.train, whole.val, whole.test):
+        for item, code in zip(subset.each(), subset.labels, strict=True):
             parts = np.unique(item[:, 6].astype(np.int64))
             found[code] |= set(parts[parts >= 0].tolist())
     return Catalogue(tuple(tuple(sorted(each)) for each in found))

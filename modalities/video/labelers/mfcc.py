@@ -11,7 +11,7 @@ from annotated_types import Ge, Le
 
 from modalities.audio.labelling.gallery import grouped
 from modalities.audio.sound import mfcc
-from modalities.labels import Array, Found, Labeler, Labels
+from modalities.labels import Array, Labeler, LabelerInput, Labels
 from modalities.video.clips import sound_of, sounds_of
 from modalities.video.reading.readers import thumbnails
 
@@ -31,7 +31,7 @@ class Mfcc(Labeler):
         """(L,) uint8 -> (13,)."""
         return mfcc.mean(sound_of(item))
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         return grouped(
             found, kind="clusters", k=self.k, width=mfcc.COEFFICIENTS,
             tool="mean MFCC, k-means",

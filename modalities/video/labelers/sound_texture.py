@@ -11,7 +11,7 @@ from annotated_types import Ge, Gt, Le
 
 from modalities.audio.labelling import texture
 from modalities.audio.labelling.gallery import grouped
-from modalities.labels import Array, Found, Labeler, Labels
+from modalities.labels import Array, Labeler, LabelerInput, Labels
 from modalities.video.clips import sound_of, sounds_of
 from modalities.video.reading.readers import thumbnails
 
@@ -42,7 +42,7 @@ class SoundTexture(Labeler):
         """(L,) uint8 -> (502,)."""
         return texture.statistics(sound_of(item))
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         return grouped(
             found, kind=self.kind, k=self.k, width=self.components,
             tool="sound texture, k-means",

@@ -10,7 +10,7 @@ from tasks.report.drawing import charts
 from tasks.report.page import starts, table
 from tasks.report.facts import Facts
 from tasks.report.verdict import budgets, choose, headline_budget
-from tasks.results import Place
+from tasks.results import ExpectedResult
 
 PICTURES = 4  # of one run or control
 ANSWER, FOUND = "answer.png", "found.png"  # for all runs and controls in one figure
@@ -75,5 +75,5 @@ def _compared(facts: Facts, modality: str, task: str) -> Iterator[tuple[str, dic
             yield place.run, drawn.view(pictures[FOUND], 1)
 
 
-def _of(facts: Facts, modality: str, task: str) -> list[tuple[Place, drawn.Drawn]]:
+def _of(facts: Facts, modality: str, task: str) -> list[tuple[ExpectedResult, drawn.Drawn]]:
     return [(p, left) for p, left in facts.drawn if (p.modality, p.task) == (modality, task)]

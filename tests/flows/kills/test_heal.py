@@ -37,11 +37,11 @@ def dead_pid():
 
 
 def test_nothing_to_mend_is_nothing_done(project, tmp_path):
-    assert mend.heal(tmp_path) == []  # no DVC here at all
-    assert mend.heal(project.root) == []
+    assert mend.repair(tmp_path) == []  # no DVC here at all
+    assert mend.repair(project.root) == []
     project.run("a")
     before = project.lock()
-    assert mend.heal(project.root) == []
+    assert mend.repair(project.root) == []
     assert project.lock() == before
 
 
@@ -53,7 +53,7 @@ def test_a_torn_rwlock_is_removed(project, content):
     path = project.root / ".dvc/tmp/rwlock"
     path.parent.mkdir(exist_ok=True)
     path.write_text(content)
-    assert len(mend.heal(project.root)) == 1
+    assert len(mend.repair(project.root)) == 1
     assert not path.exists()
     assert project.run("a")["side@a"] == "ran"
 
@@ -66,7 +66,7 @@ def test_only_the_entries_of_the_dead_are_released(project, dead_pid):
     path.write_text(
         json.dumps({"write": {"/a": gone, "/b": live}, "read": {"/c": [gone, live], "/d": [gone]}})
     )
-    assert mend.heal(project.root) == [
+    assert mend.repair(project.root) == [
         f"released the paths that a killed process held (pid {dead_pid})"
     ]
     assert json.loads(path.read_text()) == {"write": {"/b": live}, "read": {"/c": [live]}}
@@ -87,7 +87,7 @@ def test_a_zombie_holds_nothing(project):
 def test_the_file_that_a_killed_dvc_leaves_as_its_lock_does_not_matter(project, dead_pid):
     (project.root / ".dvc/tmp").mkdir(exist_ok=True)
     (project.root / ".dvc/tmp/lock").write_text(f" {dead_pid}\n")
-    assert mend.heal(project.root) == []
+    assert mend.repair(project.root) == []
     assert graph.run_stage(project.root, "first", print) == "ran"
 
 
@@ -101,7 +101,7 @@ def test_a_torn_dvc_lock_comes_back_from_our_copy(project, tear):
     project.run("a")
     whole = project.lock()
     (project.root / "dvc.lock").write_bytes(tear(whole))
-    (done,) = mend.heal(project.root)
+    (done,) = mend.repair(project.root)
     assert "restored from .gleaner/dvc.lock.good" in done
     assert project.lock() == whole
     assert set(project.run("a").values()) == {"clean"}
@@ -120,7 +120,7 @@ def test_the_newer_of_git_and_our_copy_is_taken(tmp_path):
     os.utime(good, (later, later))
     for content, said in [(newer, "dvc.lock.good"), (committed, "git")]:
         (project.root / "dvc.lock").write_bytes(b"")
-        (done,) = mend.heal(project.root)
+        (done,) = mend.repair(project.root)
         assert f"restored from {'.gleaner/' if said != 'git' else ''}{said}" in done
         assert project.lock() == content
         os.utime(good, (1, 1))
@@ -130,7 +130,7 @@ def test_without_any_copy_the_run_cache_brings_everything_back(project):
     project.dvc("repro")
     ran = project.ran()
     (project.root / "dvc.lock").write_bytes(project.lock()[:100])
-    (done,) = mend.heal(project.root)
+    (done,) = mend.repair(project.root)
     assert "no copy of it was whole" in done
     assert (project.root / mend.TORN).exists()
     assert set(project.run().values()) == {"restored"}
@@ -141,7 +141,7 @@ def test_a_whole_dvc_lock_that_we_did_not_write_is_kept_and_copied(project):
     project.run("a")
     project.dvc("repro", "side@b")
     lock = project.lock()
-    assert mend.heal(project.root) == []
+    assert mend.repair(project.root) == []
     assert project.lock() == lock == (project.root / mend.GOOD).read_bytes()
 
 
@@ -170,7 +170,7 @@ def test_an_entry_of_the_run_cache_that_was_never_filled_is_no_obstacle(project,
     if left is None:
         assert set(project.run().values()) == {"ran"}  # not yet healed: no error either
         return
-    assert any("empty entry of the run cache" in line for line in mend.heal(project.root))
+    assert any("empty entry of the run cache" in line for line in mend.repair(project.root))
     assert not list(runs.glob("*/*"))
     assert set(project.run().values()) == {"ran"}
 
@@ -178,7 +178,7 @@ def test_an_entry_of_the_run_cache_that_was_never_filled_is_no_obstacle(project,
 def test_a_removed_dvc_lock_is_the_users_wish(project):
     project.run("a")
     (project.root / "dvc.lock").unlink()
-    assert mend.heal(project.root) == []
+    assert mend.repair(project.root) == []
     assert not (project.root / "dvc.lock").exists()
 
 
@@ -197,7 +197,7 @@ def test_half_made_outputs_are_removed_unless_someone_makes_them(project, dead_p
     locks = {"write": {str(project.root / "out/side_a"): {"pid": os.getpid(), "cmd": "x"}}}
     (project.root / ".dvc/tmp").mkdir(exist_ok=True)
     (project.root / ".dvc/tmp/rwlock").write_text(json.dumps(locks))
-    assert mend.heal(project.root) == ["removed out/.first.part: its stage was killed"]
+    assert mend.repair(project.root) == ["removed out/.first.part: its stage was killed"]
     assert not half.exists()
     assert busy.exists()
     assert users.exists()
@@ -208,9 +208,9 @@ def test_nothing_is_removed_while_a_stage_is_still_dying(project):
     half = project.root / "out/.first.part"
     half.mkdir(parents=True)
     with leases.lock(project.root / leases.RUNNING / "first", time.sleep):
-        assert mend.heal(project.root) == []
+        assert mend.repair(project.root) == []
         assert half.exists()
-    assert len(mend.heal(project.root)) == 1
+    assert len(mend.repair(project.root)) == 1
 
 
 def test_what_a_killed_plain_dvc_left_running_is_ended(project):
@@ -219,10 +219,10 @@ def test_what_a_killed_plain_dvc_left_running_is_ended(project):
     with subprocess.Popen(command, cwd=project.root, stdout=subprocess.DEVNULL) as plain:
         until((project.root / "pid").exists)
         left = psutil.Process(int((project.root / "pid").read_text()))
-        assert mend.heal(project.root) == []  # it is at work: leave it alone
+        assert mend.repair(project.root) == []  # it is at work: leave it alone
         assert left.is_running()
         plain.kill()
-    done = mend.heal(project.root)
+    done = mend.repair(project.root)
     assert any("left running" in line for line in done)
     until(lambda: not left.is_running() or left.status() == psutil.STATUS_ZOMBIE)
     (project.root / "hook.sh").unlink()
@@ -286,11 +286,11 @@ def test_fifteen_kills_at_random_moments_lose_no_finished_stage(project, door):
         kill_once(project, door, dice)
         for side in finished(project):
             kept_until.setdefault(side, len(project.begun()))
-        mend.heal(project.root)
+        mend.repair(project.root)
         if sum(side.endswith(f"={value}") for side in kept_until) == len(SIDES):
             value += 1  # there is always something left to do
             project.params(dict.fromkeys(SIDES, value))
-    mend.heal(project.root)
+    mend.repair(project.root)
     ended = project.run()
     assert set(ended.values()) <= {"clean", "unchanged", "restored", "ran"}
     assert project.dirty() == {}

@@ -21,7 +21,7 @@ from modalities.audio.network.views import per_step
 from modalities.audio.sound import mfcc
 from modalities.common.training.monitor import Silence
 from modalities.items import Arrays
-from modalities.labels import Found
+from modalities.labels import LabelerInput
 from tasks.playroom.sounds import KINDS, record
 
 
@@ -116,10 +116,10 @@ def test_clusters_are_found_and_sure_of_themselves() -> None:
         clustered(points, 91, seed=0)
 
 
-def found(values: Any, items: Any, truth: Any, folder: Path, ok: Any = None) -> Found:
+def found(values: Any, items: Any, truth: Any, folder: Path, ok: Any = None) -> LabelerInput:
     ok = np.ones(len(values), bool) if ok is None else ok
     names = ["wood", "rain", *sorted(KINDS)]  # of the first two codes of most tests
-    return Found(values, ok, Arrays(items), truth, names, folder, 0, Silence())
+    return LabelerInput(values, ok, Arrays(items), truth, names, folder, 0, Silence())
 
 
 def test_texture_labels_agree_with_kinds_that_mean_mfcc_confuse(tmp_path: Path) -> None:

@@ -16,10 +16,10 @@ from modalities.audio.objectives.masked_units import MaskedUnits
 from modalities.audio.tasks.classification import Classification
 from modalities.base import Labelled, Randomness, UserError
 from modalities.common.measuring.frozen import Setting
-from modalities.common.measuring.problem import Pick
+from modalities.common.measuring.problem import Subset
 from modalities.common.measuring.rows import Row
 from modalities.common.steps import precompute
-from modalities.common.steps.precompute import done
+from modalities.common.steps.precompute import precomputed
 from modalities.common.training.monitor import Silence
 from modalities.items import Arrays
 
@@ -150,7 +150,9 @@ def test_spectrograms_made_once_give_the_same_views(name: str) -> None:
     label = torch.zeros((6, 101) if name == "masked_units" else 6, dtype=torch.int64)
     free = {"index": index, "free_label": label, "free_confidence": torch.ones(label.shape)}
     plain = made.views({"items": items, **free}, rng())
-    ready = torch.from_numpy(done(Arrays(items.numpy()), made.once).batch([*range(6)])["items"])
+    ready = torch.from_numpy(
+        precomputed(Arrays(items.numpy()), made.precompute).batch([*range(6)])["items"]
+    )
     again = made.views({"items": ready, **free}, rng())
     assert plain.keys() == again.keys()
     for key, value in plain.items():
@@ -168,21 +170,23 @@ def test_what_is_done_once_is_done_for_all_items_and_within_bounds(
         seen.append(len(part))
         return part.float() * 2
 
-    np.testing.assert_array_equal(done(items, double).batch([*range(700)])["items"], raw * 2.0)
+    np.testing.assert_array_equal(
+        precomputed(items, double).batch([*range(700)])["items"], raw * 2.0
+    )
     assert seen == [1, 256, 256, 188]
-    assert done(items, None) is items
+    assert precomputed(items, None) is items
     monkeypatch.setattr(precompute, "BYTES", 700 * 3 * 4 - 1)
-    assert done(items, double) is items
-    assert len(done(items.part(0, 0), double)) == 0
+    assert precomputed(items, double) is items
+    assert len(precomputed(items.part(0, 0), double)) == 0
 
 
 def test_fine_tuning_sees_spectrograms_that_were_made_once() -> None:
     items, at = Arrays(batch(9).numpy()), np.array([1, 2, 5, 8])
-    pick = Pick("train", items, at, np.array([0, 1, 0, 1]))
+    subset = Subset("train", items, at, np.array([0, 1, 0, 1]))
     plain = Setting(prepare, augment, "fp32", "cpu")
-    ready = Setting(prepare, augment, "fp32", "cpu", once=log_mel).ready(pick)
-    assert plain.ready(pick) is pick
-    assert ready.labels is pick.labels and ready.raw().shape[:2] == (4, 1)
+    ready = Setting(prepare, augment, "fp32", "cpu", precompute=log_mel).ready(subset)
+    assert plain.ready(subset) is subset
+    assert ready.labels is subset.labels and ready.raw().shape[:2] == (4, 1)
     part = ready.part(np.array([3, 0]))
     torch.testing.assert_close(
         augment(plain.batch(part.items, part.at), rng(2)),

@@ -15,7 +15,7 @@ from modalities.base import Objective, Randomness
 from modalities.common.learners.few_shot_training import Trainer, cosine
 from modalities.common.measuring.finetune import Classifier, FineTuning, Recipe, batches
 from modalities.common.measuring.frozen import Setting
-from modalities.common.measuring.problem import Told, problem, seed_of
+from modalities.common.measuring.problem import FewLabels, problem, seed_of
 from modalities.common.steps.optim import AdamW, Optimizer
 from modalities.common.steps.optim import rate as warm
 from modalities.image.network.factory import build
@@ -74,7 +74,7 @@ def test_fine_tuning(precision: str) -> None:
     whole = problem({**world(), "val": world()["test"]})
     train, val = whole.train.part(np.arange(0, 48, 4)), whole.val.part(np.arange(10, 60, 7))
     tuned = FineTuning(lambda: build("small", **ENCODER), recipe, how, None)
-    model, trial, _ = tuned.trained(Told(train, val, 6, 2, 0, 5), lambda _: None)
+    model, trial, _ = tuned.trained(FewLabels(train, val, 6, 2, 0, 5), lambda _: None)
 
     torch.manual_seed(seed_of(5, "weights"))
     other = how.put(Classifier(build("small", **ENCODER), 6, None))

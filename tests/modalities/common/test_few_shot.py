@@ -13,7 +13,7 @@ from modalities.base import Encoder, Labelled, Randomness, UserError
 from modalities.common.learners.few_shot import Episodes, Study, accuracy
 from modalities.common.learners.few_shot_training import Material, Schedule, Trainer, cosine
 from modalities.common.measuring.frozen import Setting
-from modalities.common.measuring.problem import Pick
+from modalities.common.measuring.problem import Subset
 from modalities.common.measuring.rows import Row, Skipped
 from modalities.image.network.factory import build
 from modalities.image.network.views import augment, prepare
@@ -73,7 +73,9 @@ def material(splits: Mapping[str, Labelled], pool: int = 0) -> Material:
     train = splits["train"]
     at = np.flatnonzero(np.isin(train.labels, [0, 1, 2]))
     free = np.flatnonzero(train.labels < 0)[:pool]
-    return Material(Pick("train", train.items, at, train.labels[at]), np.concatenate([at, free]), 5)
+    return Material(
+        Subset("train", train.items, at, train.labels[at]), np.concatenate([at, free]), 5
+    )
 
 
 def test_rows_for_every_weight_and_number_of_shots() -> None:
@@ -119,8 +121,8 @@ def test_episodes_against_a_reference() -> None:
         ways = rng.choice(4, 3, replace=False)
         picks = [rng.choice(np.flatnonzero(labels == w), 6, replace=False) for w in ways]
         means = [features[p[:2]].mean(0) for p in picks]
-        for way, pick in enumerate(picks):
-            for i in pick[2:]:
+        for way, subset in enumerate(picks):
+            for i in subset[2:]:
                 nearest = min(range(3), key=lambda k: np.linalg.norm(features[i] - means[k]))
                 right.append(nearest == way)
     assert found == pytest.approx(np.mean(right))

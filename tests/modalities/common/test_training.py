@@ -15,7 +15,7 @@ from training_world import make, params
 
 from modalities.base import Batch, Encoder, Objective, Randomness, Step, UserError
 from modalities.common.steps import optim
-from modalities.common.steps.exact import exactly
+from modalities.common.steps.deterministic import deterministically
 from modalities.common.training.batches import Order, ahead, loader
 from modalities.common.training.checkpoints import Checkpoints
 from modalities.common.training.loop import Plan, train
@@ -233,7 +233,7 @@ def test_where_a_gpu_cannot_be_exact_it_says_so_and_trains_again() -> None:
             raise RuntimeError("x does not have a deterministic implementation, but you set ...")
         return torch.are_deterministic_algorithms_enabled()
 
-    assert exactly(train, told.append)
+    assert deterministically(train, told.append)
     assert tries == [False, True]
     assert ["x does not have" in line for line in told] == [True]
     assert not torch.are_deterministic_algorithms_enabled()
@@ -242,7 +242,7 @@ def test_where_a_gpu_cannot_be_exact_it_says_so_and_trains_again() -> None:
         raise RuntimeError("out of memory")
 
     with pytest.raises(RuntimeError, match="out of memory"):
-        exactly(broken, told.append)
+        deterministically(broken, told.append)
     assert len(told) == 1
 
 

@@ -13,7 +13,7 @@ from modalities.base import Encoder, Labelled
 from modalities.common.measuring.finetune import Recipe, batches
 from modalities.common.measuring.knn import nearest_item, vote
 from modalities.common.measuring.linear import fit_linear
-from modalities.common.measuring.problem import Pick, best, draw_labels, problem
+from modalities.common.measuring.problem import Subset, best, draw_labels, problem
 from modalities.common.measuring.rows import Row, Skipped
 from modalities.image.tasks.classification import Classification, histogram
 from modalities.items import Arrays
@@ -200,13 +200,13 @@ def test_random_features_differ_between_draws_and_are_not_trained() -> None:
 def test_the_histogram_solves_colours_and_nothing_else() -> None:
     solved = rows(run(coloured(4, PER), "histogram"))["histogram", 5]
     assert solved.values == [1.0, 1.0]
-    pick = Pick(
+    subset = Subset(
         "test",
         Arrays(np.full((1, SIZE, SIZE, 3), [255, 0, 64], np.uint8)),
         np.arange(1),
         np.zeros(1),
     )
-    assert histogram(pick)[0, 3 * 16 + 0 * 4 + 1] == 1.0
+    assert histogram(subset)[0, 3 * 16 + 0 * 4 + 1] == 1.0
 
 
 def test_pixels_find_copies() -> None:
@@ -220,13 +220,13 @@ def test_pixels_find_copies() -> None:
 def test_nearest_item_is_the_nearest_for_any_kind_of_number() -> None:
     rng = np.random.default_rng(0)
     for kind in (np.uint8, np.int16, np.float32):
-        known = Pick(
+        known = Subset(
             "train",
             Arrays(rng.integers(0, 200, (30, 4, 5)).astype(kind)),
             np.arange(0, 30, 2),
             np.arange(15),
         )
-        asked = Pick(
+        asked = Subset(
             "test",
             Arrays(rng.integers(0, 200, (20, 4, 5)).astype(kind)),
             np.arange(20),

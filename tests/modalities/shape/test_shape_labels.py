@@ -10,7 +10,7 @@ import trimesh
 
 from modalities.common.training.monitor import Silence
 from modalities.items import Arrays
-from modalities.labels import Found
+from modalities.labels import LabelerInput
 from modalities.shape.drawing.pictures import numbered
 from modalities.shape.labelers.convex_decomposition import TOOLS, ConvexDecomposition, clustered
 from modalities.shape.labelers.kmeans_coordinates import KmeansCoordinates
@@ -256,10 +256,12 @@ def test_coacd_or_what_follows_it(tmp_path: Path) -> None:
     assert len(np.unique(made[:-1, 0])) >= 3
 
 
-def found(items: Any, values: Any, folder: Path) -> Found:
+def found(items: Any, values: Any, folder: Path) -> LabelerInput:
     count = len(items)
-    return Found(values, np.ones(count, bool), Arrays(items), np.zeros(count, np.int64), ["shape"],
-                 folder, 0, Silence())  # fmt: skip
+    truth = np.zeros(count, np.int64)
+    return LabelerInput(
+        values, np.ones(count, bool), Arrays(items), truth, ["shape"], folder, 0, Silence()
+    )
 
 
 def test_gathered_labels_say_who_made_them_and_how_good_they_are(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from modalities.base import Labelled, UserError
 from modalities.common.measuring.finetune import Recipe
-from modalities.common.measuring.problem import Pick, problem
+from modalities.common.measuring.problem import Subset, problem
 from modalities.common.measuring.rows import Row, Skipped
 from modalities.common.training.monitor import Silence
 from modalities.items import Arrays
@@ -172,7 +172,7 @@ def test_a_network_of_its_own_for_each_category_sees_no_other(
 ) -> None:
     seen: list[tuple[set[int], set[int]]] = []
 
-    def watched(model: Segmenter, train: Pick, val: Pick, *rest: Any) -> Trial:
+    def watched(model: Segmenter, train: Subset, val: Subset, *rest: Any) -> Trial:
         seen.append((set(train.labels.tolist()), set(val.labels.tolist())))
         return fit(model, train, val, *rest)
 
@@ -341,4 +341,4 @@ def test_a_pick_without_parts_is_cut() -> None:
         {"train": Labelled(Arrays(items), np.array([0, 1, 0, 1]), list("abcd"), ["rod", "disc"])}
     )
     assert with_parts(whole).train.at.tolist() == [0, 1]
-    assert isinstance(with_parts(whole).val, Pick)
+    assert isinstance(with_parts(whole).val, Subset)

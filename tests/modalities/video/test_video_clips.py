@@ -14,7 +14,7 @@ from modalities.base import Randomness
 from modalities.common.training.monitor import Silence
 from modalities.image.network.factory import build
 from modalities.items import Arrays, UserError
-from modalities.labels import Found
+from modalities.labels import LabelerInput
 from modalities.video.clips import frames_of, pack, shape_of, sound_of, sounds_of
 from modalities.video.labelers.sound_texture import SoundTexture
 from modalities.video.network import prepare
@@ -185,8 +185,10 @@ def test_frames_go_with_their_cluster(tmp_path: Path) -> None:
     items = np.stack(rows)
     labeler = SoundTexture(k=2, components=3)
     values = np.stack([labeler.label(tmp_path, row) for row in items])
-    found = Found(values, np.ones(12, bool), Arrays(items), np.arange(12) % 2, ["a", "b"], tmp_path,
-                  0, Silence())  # fmt: skip
+    truth = np.arange(12) % 2
+    found = LabelerInput(
+        values, np.ones(12, bool), Arrays(items), truth, ["a", "b"], tmp_path, 0, Silence()
+    )
     made = labeler.gather(found)
     assert made.metrics["purity"] == 1
     assert (tmp_path / "clusters.html").read_text().count("data:image/png") == 24

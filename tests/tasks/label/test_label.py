@@ -27,7 +27,7 @@ from tasks.settings.sections import Image, TaughtSection
 LABELER = '''
 from pathlib import Path
 import numpy as np
-from modalities.labels import Found, Labeler, Labels
+from modalities.labels import LabelerInput, Labeler, Labels
 
 class Brightness(Labeler):
     """Is a picture brighter than most?"""
@@ -49,7 +49,7 @@ class Brightness(Labeler):
         note = path.with_suffix(".note")
         return note if note.exists() else None
 
-    def gather(self, found: Found) -> Labels:
+    def gather(self, found: LabelerInput) -> Labels:
         bright = found.values[:, 0] > np.median(found.values[found.ok, 0])
         values = np.where(found.ok, bright.astype(np.int64), -1)
         (found.folder / "page.html").write_text("<p>bright</p>")

@@ -12,7 +12,7 @@ from torch import nn
 from modalities.base import UserError
 from modalities.image import published
 from modalities.image.network.factory import build
-from tasks.results import places
+from tasks.results import expected_results
 from tasks.settings.params import load
 from tests.tasks.transfer.test_transfer_stage import PARAMS, ingested, stage
 
@@ -130,7 +130,7 @@ def test_they_are_measured_beside_the_runs(place: Path) -> None:
     assert costs == {"checkpoint-image@theirs", "transfer-checkpoint-image@theirs-classification"}
     metrics = json.loads((place / "results/theirs/classification/metrics.json").read_text())
     assert {row["protocol"] for row in metrics["rows"]} == {"linear", "knn", "finetune"}
-    found = [p for p in places(load(place / "params.yaml")) if p.run == "theirs"]
+    found = [p for p in expected_results(load(place / "params.yaml")) if p.run == "theirs"]
     assert [(p.control, p.stage) for p in found] == [
         (True, "transfer-checkpoint-image@theirs-classification")
     ]

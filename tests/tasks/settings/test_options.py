@@ -26,7 +26,7 @@ def methods(kind: str) -> list[tuple[str, str]]:
     return [(m, name) for m in MODALITIES for name in options.names(m, kind)]
 
 
-def schemas() -> Iterator[tuple[str, options.Found]]:
+def schemas() -> Iterator[tuple[str, options.Lookup]]:
     for kind in ("objectives", "labelers", "tasks"):
         for modality, name in methods(kind):
             yield modality, options.method(modality, kind, name)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from modalities.image.measuring.annotations import Objects
-from modalities.image.measuring.coco_metrics import Found, boxes, keypoints
+from modalities.image.measuring.coco_metrics import Detected, boxes, keypoints
 from modalities.image.measuring.miou import confusion, iou, mean_iou
 
 THRESHOLDS = np.linspace(0.5, 0.95, 10)
@@ -24,8 +24,8 @@ def truth(
     )  # fmt: skip
 
 
-def found(boxes_: list[list[float]], labels: list[int], scores: list[float]) -> Found:
-    return Found(np.array(labels), np.array(scores, np.float32), np.array(boxes_, np.float32))
+def found(boxes_: list[list[float]], labels: list[int], scores: list[float]) -> Detected:
+    return Detected(np.array(labels), np.array(scores, np.float32), np.array(boxes_, np.float32))
 
 
 def overlap(one: np.ndarray, other: np.ndarray) -> float:
@@ -86,7 +86,7 @@ def test_categories_count_alike_and_absent_ones_do_not() -> None:
     facts = [truth([[0, 0, 10, 10]] * 2, [0, 2])]
     guess = [found([[0, 0, 10, 10], [0, 0, 10, 10]], [0, 1], [0.9, 0.9])]
     assert boxes(guess, facts, [0, 1, 2])["AP"] == pytest.approx(0.5)
-    nothing = [Found(np.array([], int), np.array([]), np.zeros((0, 4)))]
+    nothing = [Detected(np.array([], int), np.array([]), np.zeros((0, 4)))]
     assert boxes(nothing, facts, [0, 1, 2])["AP"] == 0
 
 
@@ -132,7 +132,9 @@ def test_oks_by_hand() -> None:
     away = np.sqrt(-2 * np.log(0.701) * area) * 2 * sigma
     points = np.array([[5, 5, 2], [3, 3, 0]], np.float32)
     facts = [truth([[0, 0, 10, 10]], [4], points=[points])]
-    guess = [Found(np.array([4]), np.array([0.5]), keypoints=[np.array([[5 + away, 5], [99, 99]])])]
+    guess = [
+        Detected(np.array([4]), np.array([0.5]), keypoints=[np.array([[5 + away, 5], [99, 99]])])
+    ]
     scores = keypoints(guess, facts, {4: np.array([sigma, sigma])})
     assert scores == pytest.approx({"OKS AP": 0.5, "OKS AP50": 1.0, "OKS AP75": 0.0})
     wide = keypoints(guess, facts, {4: np.array([2 * sigma, sigma])})
@@ -154,7 +156,7 @@ def test_oks_as_the_slow_reference(seed: int) -> None:
             points.append(np.c_[at, seen].astype(np.float32))
             near.append(at + rng.normal(0, 2, at.shape))
         facts.append(truth([[0, 0, 20, 15], [5, 5, 30, 25]], labels, points=points))
-        guesses.append(Found(np.array(labels), rng.random(2).astype(np.float32), keypoints=near))
+        guesses.append(Detected(np.array(labels), rng.random(2).astype(np.float32), keypoints=near))
     expected = []
     for kind, sigma in sigmas.items():
         own = [

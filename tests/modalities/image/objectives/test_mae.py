@@ -11,7 +11,7 @@ from training_world import params
 
 from flows.export import _program
 from modalities.base import UserError
-from modalities.common.network.masking import divide, pick
+from modalities.common.network.masking import divide, take_tokens
 from modalities.common.network.transformer import attention, positions
 from modalities.image.network.factory import build
 from modalities.image.network.vit import ViT
@@ -68,7 +68,7 @@ def test_what_the_encoder_gives() -> None:
     assert found.shape == (2, 32, 3, 2)
     assert torch.equal(found[:, :, 2, 1], tokens[:, 5])
     whole = torch.stack([torch.arange(6), torch.tensor([3, 1, 0, 2, 5, 4])])
-    torch.testing.assert_close(encoder.tokens(x, whole), pick(tokens, whole))
+    torch.testing.assert_close(encoder.tokens(x, whole), take_tokens(tokens, whole))
     assert build("vit").dim == 192
     assert sum(p.numel() for p in build("vit").parameters()) < 3e6
 

@@ -9,9 +9,9 @@ import torch
 T = TypeVar("T")
 
 
-def exactly(train: Callable[[], T], warn: Callable[[str], None]) -> T:
+def deterministically(train: Callable[[], T], warn: Callable[[str], None]) -> T:
     """What `train` returns; it is called again, less strictly, if the GPU cannot be exact."""
-    ask()
+    use_deterministic()
     try:
         return train()
     except RuntimeError as error:
@@ -24,7 +24,7 @@ def exactly(train: Callable[[], T], warn: Callable[[str], None]) -> T:
         torch.use_deterministic_algorithms(False)
 
 
-def ask() -> None:
+def use_deterministic() -> None:
     """From now on, only algorithms that add in a fixed order."""
     if torch.cuda.is_available():
         os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")

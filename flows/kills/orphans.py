@@ -61,7 +61,7 @@ def _signal(process: psutil.Process, what: str) -> None:
 # --------------------------------------------------------------------------------------- leftovers
 
 
-def remove_leftovers(root: Path, writers: Mapping[str, int]) -> list[str]:
+def remove_partial_outputs(root: Path, writers: Mapping[str, int]) -> list[str]:
     """Remove half-made outputs (see `tasks.stage.output`) and our own temporary files."""
     if _supervised(root):  # stages of a killed flow may take seconds to die
         return []
