@@ -37,8 +37,11 @@ def of(name: str, items: int) -> dict[str, Any]:
 def fingerprint(run: "Run") -> str | None:
     """Of the labels that a run learns from."""
     name = getattr(run, "labels", NONE)
-    if name == NONE:
-        return None
+    return None if name == NONE else fingerprint_of(name)
+
+
+def fingerprint_of(name: str) -> str:
+    """Of labels/NAME."""
     told = json.loads((_folder(name) / "metrics.json").read_text("utf-8"))
     return str(told["fingerprint"])
 

@@ -213,6 +213,7 @@ def _config(params: Params, run: str, encoder: "Encoder") -> dict[str, Any]:
         "options": schema.model_validate(chosen.options).model_dump(),
         "modality": modality, "run": run, "seed": _seed(params, run), "dim": encoder.dim,
         "start_digest": _start_digest(params, run),
+        "labels_fingerprint": free_labels.fingerprint(chosen),  # other labels, another models/RUN
         "precision": params.training.precision, **params.section(modality).measures,
     }  # fmt: skip
     plain: dict[str, Any] = json.loads(json.dumps(described))

@@ -4,7 +4,7 @@ Writes `metrics.json` (rows: one per protocol and budget, with the value of ever
 `predictions.parquet` (what every row said about every test item) and a picture.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from functools import cache
@@ -65,10 +65,20 @@ def transfer(params: Params, tell: Channel, run: str, task: str) -> None:
         tell.warn(f"{run} has the encoder {text}, its controls have {made.encoder}: not comparable")
     what = What(options.home(modality), run, config["objective"], task, other)
     folder = Path("results") / run / task
-    # Its labels are what decided models/RUN, so that the stage need not name them once more.
-    joint = "joint" in getattr(made, "protocols", ())
-    free = config.get("labels", NONE) if joint else NONE
+    free = _learnt_from(config) if "joint" in getattr(made, "protocols", ()) else NONE
     _stage(params, tell, what, How(made, "pretrained", found.encoder, free), folder)
+
+
+def _learnt_from(config: Mapping[str, Any]) -> str:
+    """The free labels that a run learnt from, which joint training sees once more.
+
+    dvc.yaml names models/RUN, which holds their fingerprint: with other labels it is another one.
+    """
+    name: str = config.get("labels", NONE)
+    if name != NONE and free_labels.fingerprint_of(name) != config.get("labels_fingerprint"):
+        text = f"has changed since models/{config['run']} learnt from it; run that first"
+        raise UserError(f"{free_labels.LABELS / name}: {text}")
+    return name
 
 
 def control(params: Params, tell: Channel, modality: str, control: str, task: str) -> None:

@@ -15,7 +15,7 @@ import pytest
 from modalities.items import UserError
 from tasks.results import KEYS
 from tasks.settings.params import load
-from tasks.transfer import summary_rows
+from tasks.transfer import _learnt_from, summary_rows
 
 ROOT = Path(__file__).resolve().parents[3]
 PARAMS = """
@@ -165,3 +165,18 @@ def test_mistaken_options_are_refused(tmp_path: Path, old: str, new: str, expect
     with pytest.raises(UserError) as caught:
         load(path)
     assert expected in str(caught.value)
+
+
+def test_joint_training_sees_the_labels_that_the_run_learnt_from_or_none(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "labels/pieces").mkdir(parents=True)
+    told = tmp_path / "labels/pieces/metrics.json"
+    told.write_text('{"fingerprint": "then"}')
+    config = {"run": "convexity", "labels": "pieces", "labels_fingerprint": "then"}
+    assert _learnt_from(config) == "pieces"
+    told.write_text('{"fingerprint": "now"}')
+    with pytest.raises(UserError, match=r"labels/pieces: has changed since models/convexity"):
+        _learnt_from(config)
+    assert _learnt_from({"run": "rotation", "labels": "none"}) == "none"
