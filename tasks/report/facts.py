@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Any
 
 from modalities.items import Items
-from tasks.settings.params import MODALITIES, Params
-from tasks.report.drawn import Drawn, find
 from tasks.provenance import Now
-from tasks.results import LeftOut, ExpectedResult, current, left_out, modality_of, read
+from tasks.report.drawn import Drawn, find
+from tasks.results import ExpectedResult, LeftOut, current, left_out, modality_of, read
+from tasks.settings.params import MODALITIES, Params
 from tasks.stage import cost_file, read_json
 
 SPLITS = ("train", "val", "test")

@@ -5,10 +5,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from tasks.settings.params import MODALITIES
-from tasks.report.page import starts
 from tasks.report.facts import Facts
+from tasks.report.page import starts
 from tasks.results import KEYS
+from tasks.settings.params import MODALITIES
 
 # items.npy may be huge: meta.json's fingerprint is a digest of its content.
 DATA = ("items.parquet", "meta.json", "quarantine.csv", "metrics.json")

@@ -143,7 +143,9 @@ def _compare(run: Row, base: Row, size: int | str, notes: tuple[str, ...]) -> Ve
 
 def _elsewhere(others: dict[str, str]) -> list[str]:
     """Runs that the controls say nothing about, because these have another encoder."""
-    return [f"{run} has another encoder ({name}) than the controls." for run, name in others.items()]
+    return [
+        f"{run} has another encoder ({name}) than the controls." for run, name in others.items()
+    ]
 
 
 def _notes(rows: list[Row], run: Row, size: int | str) -> tuple[str, ...]:
@@ -155,8 +157,8 @@ def _notes(rows: list[Row], run: Row, size: int | str) -> tuple[str, ...]:
         strongest = min(rivals, key=lambda row: lead(run, row))
         notes.append(
             f"Beware: {words.value(strongest)} at the same budget needs only "
-            f"{words.CONTROLS.get(strongest['run'], strongest['run'])}, so the score alone does not show that "
-            "something was learnt."
+            f"{words.CONTROLS.get(strongest['run'], strongest['run'])}, so the score alone does "
+            "not show that something was learnt."
         )
     for other in budgets(rows)[-1:]:
         one = choose(r for r in rows if r["objective"] is not None and r["budget"] == other)

@@ -4,8 +4,10 @@ from typing import Any
 
 from tasks.transfer.metrics import NAMES, is_fraction
 
-PROTOCOLS = {"linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned",
-             "frozen": "a head on frozen maps", "joint": "fine-tuned, free labels beside"}  # fmt: skip
+PROTOCOLS = {
+    "linear": "linear probe", "knn": "nearest neighbours", "finetune": "fine-tuned",
+    "frozen": "a head on frozen maps", "joint": "fine-tuned, free labels beside",
+}  # fmt: skip
 CONTROLS = {
     "scratch": "training from scratch",
     "supervised": "pretrained with all labels",

@@ -8,7 +8,6 @@ from typing import Any
 
 from modalities import named
 from modalities.common.network.trained import opened
-
 from tasks.report.drawing import charts, pictures
 from tasks.report.facts import Data, Trained
 

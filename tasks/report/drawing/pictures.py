@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from typing import Any
 
 from modalities import named
-
 from tasks.report.drawn import encoded
 from tasks.report.facts import SPLITS, Data
 

@@ -11,12 +11,13 @@ from typing import Any
 from markupsafe import Markup
 
 from tasks.channel import Channel
-from tasks.settings.params import Params
 from tasks.report import drawn, words
-from tasks.report.page import learnt, by_task as results, table
 from tasks.report.drawing import pictures
 from tasks.report.facts import SPLITS, Data, Facts, Free
+from tasks.report.page import by_task as results
+from tasks.report.page import learnt, table
 from tasks.report.verdict import Verdict, verdict
+from tasks.settings.params import Params
 
 HERE = Path(__file__).parent
 PACKAGES = ("gleaner", "torch", "numpy", "scikit-learn", "prefect", "dvc", "pyarrow", "pillow")
@@ -96,7 +97,7 @@ def _free(facts: Facts) -> list[tuple[str, list[dict[str, Any]]]]:
     found = [
         {"modality": free.modality, "name": free.name, "labeler": free.labeler, "runs": free.runs,
          "numbers": [(key.replace("_", " "), words.plain(value))
-                     for key, value in {**free.options, **free.metrics, **_pace(facts, free)}.items()
+                     for key, value in (free.options | free.metrics | _pace(facts, free)).items()
                      if key != "fingerprint" and value is not None],
          "drawn": drawn.view(free.drawn, LABELS)}
         for free in facts.free

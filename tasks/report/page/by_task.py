@@ -7,8 +7,8 @@ from typing import Any
 
 from tasks.report import drawn, words
 from tasks.report.drawing import charts
-from tasks.report.page import starts, table
 from tasks.report.facts import Facts
+from tasks.report.page import starts, table
 from tasks.report.verdict import budgets, choose, headline_budget
 from tasks.results import ExpectedResult
 
@@ -67,7 +67,9 @@ def _compared(facts: Facts, modality: str, task: str) -> Iterator[tuple[str, dic
     """The answer, which is the same for all, and what every run and control found: one each."""
     told = False
     for place, left in _of(facts, modality, task):
-        pictures = {path.name: replace(left, pictures=[path], fragments=[]) for path in left.pictures}
+        pictures = {
+            path.name: replace(left, pictures=[path], fragments=[]) for path in left.pictures
+        }
         if not told and ANSWER in pictures:
             told = True
             yield "truth", drawn.view(pictures[ANSWER], 1)

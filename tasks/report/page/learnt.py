@@ -4,8 +4,8 @@ from collections.abc import Iterator
 from typing import Any
 
 from tasks.channel import Channel
-from tasks.report.drawing import charts, features
 from tasks.report import drawn, words
+from tasks.report.drawing import charts, features
 from tasks.report.facts import Facts, Trained
 from tasks.settings.strict import NONE
 

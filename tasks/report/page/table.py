@@ -11,15 +11,15 @@ Row = dict[str, Any]
 
 
 def groups(facts: Facts) -> list[dict[str, Any]]:
-    """One result per modality, task and metric, in the order of params.yaml; the demonstration's apart
-    and last."""
+    """One result per modality, task and metric, in the order of params.yaml; the demonstration's
+    apart and last."""
     found: dict[tuple[str, str, str, bool], list[Row]] = {}
     for row in facts.rows:
         key = row["modality"], row["task"], row["metric"], row["demonstration"]
         found.setdefault(key, []).append(row)
     return [
-        {"modality": key[0], "task": key[1], "metric": key[2], "demonstration": key[3], "rows": rows,
-         "skipped": _skipped(facts.skipped, key[0], key[1])}
+        {"modality": key[0], "task": key[1], "metric": key[2], "demonstration": key[3],
+         "rows": rows, "skipped": _skipped(facts.skipped, key[0], key[1])}
         for key, rows in found.items()
     ]  # fmt: skip
 
