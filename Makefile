@@ -1,5 +1,6 @@
 # make run    a fresh machine: .venv, installation, Playroom, default pipeline, report
-# make test   a fresh machine: the same set-up, then the whole test suite (what CI runs)
+# make test   a fresh machine: the same set-up, then the whole test suite (what CI runs), a process per core
+# make quick  the tests that take less than about five seconds
 # make check  lint, types, import contracts
 # make bench  the measurements behind docs/BENCHMARKS.md
 # make licences  the licence of everything that is installed
@@ -11,13 +12,19 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
-.PHONY: run test check bench licences clean setup
+# Files of tests in the order of tests/conftest.py, each file in one process.
+SPREAD := -n logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+
+.PHONY: run test quick check bench licences clean setup
 
 run: setup
 	@$(BIN)/glean run
 
 test: setup
-	@$(BIN)/pytest
+	@$(BIN)/pytest $(SPREAD)
+
+quick: setup
+	@$(BIN)/pytest $(SPREAD) -m "not slow"
 
 check: setup
 	@$(BIN)/ruff check .

@@ -1,6 +1,11 @@
-"""What holds for every test."""
+"""What holds for every test; `make test` spreads them over processes by file, longest first."""
 
+import os
 import signal
+
+# Before anything imports numpy, for what tests start as well: as many threads as stages have, since
+# several of these processes share the cores.
+os.environ.update(OMP_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1", MKL_NUM_THREADS="1")
 
 import pytest
 
@@ -8,6 +13,23 @@ from modalities.common.steps.deterministic import use_deterministic
 
 # A shell starts what runs in its background with Ctrl-C ignored, and a child would inherit that.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+# As `--durations` tells: what is begun last should be short. Others follow in their own order.
+LONGEST = (
+    "test_end_to_end", "test_real_pictures", "test_training_resume", "test_pipeline_serve",
+    "test_pipeline", "test_heal", "test_profiles", "test_objectives", "test_dvc_graph",
+)  # fmt: skip
+KILLS = ("test_heal", "test_supervise", "test_training_resume", "test_ingest")
+
+
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A file's tests share a process, as they share projects; those that kill share one for all."""
+    for item in items:
+        group = "kills" if item.path.stem in KILLS else item.path.stem
+        item.add_marker(pytest.mark.xdist_group(group))
+    order = {name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: order.get(item.path.stem, len(order)))
 
 
 @pytest.fixture(autouse=True)

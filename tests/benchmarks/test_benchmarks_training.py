@@ -30,6 +30,7 @@ def test_lightly_has_a_rate_in_a_process_of_its_own() -> None:
     assert math.isfinite(found["rate"]) and found["rate"] > 0
 
 
+@pytest.mark.slow
 def test_bare_step_and_loop_are_taken_in_turn() -> None:
     order: list[str] = []
 
@@ -46,6 +47,7 @@ def test_bare_step_and_loop_are_taken_in_turn() -> None:
     assert found["bare"] > 0 and found["loop"] > 0
 
 
+@pytest.mark.slow
 def test_runs_side_by_side_are_added_up() -> None:
     found = training.side_by_side(way="share", **TINY)
     assert set(found) == {"bare", "loop"} and all(rate > 0 for rate in found.values())

@@ -76,6 +76,7 @@ def checkout(tmp_path: Path) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_the_protocol_is_validation_s_and_controls_come_last(checkout: Path) -> None:
     found = lecture.starts(checkout, "image")
     names = [each.name for each in found]

@@ -203,6 +203,7 @@ def run(objective: Objective, batch: Batch, steps: range, lr: float) -> list[flo
     return losses
 
 
+@pytest.mark.slow
 def test_a_tiny_set_is_learned(path: Path) -> None:
     """The loss falls, from where it is when queues and averages are filled, without collapse."""
     from modalities.common.training.monitor import diagnose, health

@@ -142,6 +142,7 @@ def test_a_folder_that_dvc_does_not_know(tmp_path):
 # --------------------------------------------------------------------------------------- two doors
 
 
+@pytest.mark.slow
 def test_both_doors_leave_the_same_bytes_and_see_each_others_work(tmp_path):
     ours, theirs = (Project(tmp_path / name, git=True) for name in ("ours", "theirs"))
     assert set(ours.run().values()) == {"ran"}
@@ -259,6 +260,7 @@ def test_a_path_stays_locked_until_its_last_reader_is_done(project):
     assert [reader["cmd"].split()[-1] for reader in readers] == ["[side@b]"]
 
 
+@pytest.mark.slow
 def test_two_flows_and_a_plain_dvc_at_once_are_safe(project):
     project.hook("sleep .2")
     command = [sys.executable, str(ROOT / "tests/dvc_project.py")]

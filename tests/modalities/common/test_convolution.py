@@ -64,6 +64,7 @@ def multiplied(conv: Convolution, x: torch.Tensor) -> int:
     return counter.get_total_flops()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("layout", [torch.contiguous_format, torch.channels_last])
 @pytest.mark.parametrize(
     ("kernel", "stride", "padding"), [(3, 2, 1), (2, 2, 0), (4, 2, 1), (5, 2, 2), (7, 2, 3)]

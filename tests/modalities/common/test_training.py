@@ -320,6 +320,7 @@ def test_health_knows_collapse_from_variety() -> None:
     assert "dimensional collapse" in (diagnose(found, 0.5) or "")
 
 
+@pytest.mark.slow
 def test_training_starts_without_what_it_does_not_need(tmp_path: Path) -> None:
     """Each of these would cost a stage a second or more before its first step."""
     make(tmp_path)

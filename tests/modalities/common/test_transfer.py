@@ -178,6 +178,7 @@ def test_what_can_be_separated_is_separated() -> None:
         assert row.chosen["val"] == 1.0
 
 
+@pytest.mark.slow
 def test_scratch_learns_from_nothing() -> None:
     splits = coloured(2, {"train": 20, "val": 10, "test": 20})
     row = rows(run(splits, "scratch", budgets=[10]))["finetune", 10]

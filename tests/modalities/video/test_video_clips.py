@@ -194,6 +194,7 @@ def test_frames_go_with_their_cluster(tmp_path: Path) -> None:
     assert (tmp_path / "clusters.html").read_text().count("data:image/png") == 24
 
 
+@pytest.mark.slow
 def test_a_clip_has_the_same_bytes_whatever_lies_in_memory(tmp_path: Path) -> None:
     rng, usual = np.random.default_rng(0), PlayroomVideo()
     jobs = [job for job in plan(params(labelers={})) if job.split == "test"]

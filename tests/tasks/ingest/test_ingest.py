@@ -479,6 +479,7 @@ def kill_on(path: Path, **options: Any) -> Any:
     return modalities.image.reading.read(path, **options)
 
 
+@pytest.mark.slow
 @pytest.mark.filterwarnings("ignore::UserWarning")
 def test_a_file_that_kills_its_reader_is_named(source: Path) -> None:
     names = sorted(p.relative_to(source).as_posix() for p in source.rglob("*.png"))

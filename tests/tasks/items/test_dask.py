@@ -55,6 +55,7 @@ def test_workers_read_what_processes_read(
     assert digests() == alone
 
 
+@pytest.mark.slow
 def test_a_file_that_kills_workers_costs_itself_alone(address: str) -> None:
     found: dict[Any, Any] = {}
     for outcomes, _ in read_all(Deadly(), [["a", "b"], ["c", "bad"], ["d"]], dask=address):

@@ -87,6 +87,7 @@ def test_every_kind_sounds_from_beginning_to_end_of_any_length(kind: str) -> Non
         assert 100 < np.sqrt(np.mean(sound.astype(float) ** 2)) < 8_000
 
 
+@pytest.mark.slow
 def test_a_mean_spectrum_does_not_tell_kinds() -> None:
     """Logistic regression on mean MFCC, 20 labels a kind: far from solved (chance is 8 %)."""
     features, labels = [], []
