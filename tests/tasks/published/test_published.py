@@ -119,6 +119,7 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_they_are_measured_beside_the_runs(place: Path) -> None:
     done = stage(place, "checkpoint", "theirs")
     assert done.returncode == 0, done.stderr

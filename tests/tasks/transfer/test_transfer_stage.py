@@ -1,4 +1,4 @@
-"""The stages transfer and control, through `python -m tasks`, on a tiny ingested data set."""
+"""The stages transfer and control on a tiny ingested data set, once through `python -m tasks`."""
 
 import hashlib
 import json
@@ -7,6 +7,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+import in_process
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -70,11 +71,17 @@ def pretrained(folder: Path) -> None:
     (folder / "config.json").write_text(json.dumps(config))
 
 
-def stage(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+def stage(place: Path, *words: str) -> in_process.Done:
     (place / "params.yaml").write_text(PARAMS)
-    command = [sys.executable, "-m", "tasks", *words]
+    return in_process.stage(place, *words)
+
+
+def command(place: Path, *words: str) -> subprocess.CompletedProcess[str]:
+    """The same in a process of its own."""
+    (place / "params.yaml").write_text(PARAMS)
+    words = (sys.executable, "-m", "tasks", *words)
     return subprocess.run(
-        command, cwd=place, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, text=True,
+        words, cwd=place, env={"PYTHONPATH": str(ROOT), "PATH": "/usr/bin:/bin"}, text=True,
         capture_output=True, check=False,
     )  # fmt: skip
 
@@ -83,6 +90,7 @@ def hashes(folder: Path) -> dict[str, str]:
     return {p.name: hashlib.sha256(p.read_bytes()).hexdigest() for p in sorted(folder.iterdir())}
 
 
+@pytest.mark.slow
 def test_a_run_is_measured_and_again_byte_by_byte(tmp_path: Path) -> None:
     ingested(tmp_path / "data/image", labelled=True)
     pretrained(tmp_path / "models/one")
@@ -102,7 +110,7 @@ def test_a_run_is_measured_and_again_byte_by_byte(tmp_path: Path) -> None:
         assert 0 <= row["chosen"]["val"] <= 1
     assert all(set(row) == set(KEYS) for row in summary_rows(metrics))
     check_predictions(folder, metrics)
-    assert stage(tmp_path, "transfer", "one", "classification").returncode == 0
+    assert command(tmp_path, "transfer", "one", "classification").returncode == 0
     assert hashes(folder) == first
 
 
