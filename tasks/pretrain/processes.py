@@ -12,15 +12,20 @@ ROOT = Path(__file__).resolve().parents[2]
 
 def launch(processes: int, run: str, folder: Path) -> None:
     """Start `work` in several processes; the first one writes."""
-    command = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
-    command += [f"--num_processes={processes}", "--num_machines=1", "--mixed_precision=no"]
-    command += ["--dynamo_backend=no", "--main_process_port=0", *_kind()]
-    command += ["-m", "tasks.pretrain", run, str(folder)]
     paths = [str(ROOT), *filter(None, [os.environ.get("PYTHONPATH")])]
     env = os.environ | {"PYTHONPATH": os.pathsep.join(paths)}
-    done = subprocess.run(command, env=env, check=False)
+    words = command(processes, "tasks.pretrain", run, str(folder))
+    done = subprocess.run(words, env=env, check=False)
     if done.returncode:
         raise UserError(f"pretrain {run}: one of {processes} processes failed, see above")
+
+
+def command(processes: int, module: str, *arguments: str) -> list[str]:
+    """What starts a module in several processes of one machine."""
+    words = [sys.executable, "-m", "accelerate.commands.accelerate_cli", "launch"]
+    words += [f"--num_processes={processes}", "--num_machines=1", "--mixed_precision=no"]
+    words += ["--dynamo_backend=no", "--main_process_port=0", *_kind()]
+    return [*words, "-m", module, *arguments]
 
 
 def _kind() -> list[str]:
