@@ -13,7 +13,7 @@ import pytest
 
 from benchmarks import world
 from flows import dvc_graph, selection
-from tasks.params import load
+from tasks.settings.params import load
 
 pytestmark = pytest.mark.slow
 

@@ -71,6 +71,7 @@ def test_a_tiny_set_is_learnt(name: str, least: float, world: Path) -> None:
     made = task(name, **options, budgets=["all"], draws=2)
     splits = load(world)
     splits = {"train": splits["train"], "val": splits["train"], "test": splits["train"]}
+    made.draws = 1  # the others are not looked at
     values = [
         row.values[0]
         for row in made.run("scratch", None, splits, Channel("test"))
