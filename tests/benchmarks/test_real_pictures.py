@@ -12,7 +12,7 @@ import in_process
 import pytest
 
 from benchmarks import world
-from flows import dvc_graph, selection
+from flows.dvc import graph, selection
 from tasks.settings.params import load
 
 pytestmark = pytest.mark.slow
@@ -45,7 +45,7 @@ def digits(tmp_path_factory) -> Path:
 def run_here(checkout: Path) -> None:
     """As `glean run --only image` would, each stage in this process."""
     with contextlib.chdir(checkout):
-        stages = [s for s in dvc_graph.plan(checkout) if re.search("-image(@|$)", s.name)]
+        stages = [s for s in graph.plan(checkout) if re.search("-image(@|$)", s.name)]
         selection.check_sizes(load())
     commands = [stage.cmd for stage in stages if not stage.clean]
     for command in [*commands, "python -m tasks report"]:
