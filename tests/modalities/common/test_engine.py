@@ -107,7 +107,7 @@ def learner(weight: float = 0.3) -> Auxiliary:
 
 def raw() -> dict[str, Batch]:
     """A batch of each stream."""
-    items = torch.from_numpy(world()["train"].items)
+    items = torch.from_numpy(world()["train"].items.array)
     return {"labelled": {"items": items[:8], "label": torch.arange(8) % 3},
             "unlabelled": {"items": items[40:48], "index": torch.arange(8)}}  # fmt: skip
 

@@ -154,7 +154,7 @@ def test_joint_training_of_parts(precision: str) -> None:
     """A backward pass for each loss: after a sum a weight that is used twice has other bits."""
     train = split(16, 0)
     whole = with_parts(problem({"train": train, "val": split(6, 1), "test": split(8, 2)}))
-    free = train.items[..., 6].astype(np.int32)
+    free = train.items.array[..., 6].astype(np.int32)
 
     def pieces(encoder: Any) -> Objective:
         return Convexity(encoder, points=64, turn="none")

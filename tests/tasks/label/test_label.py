@@ -244,7 +244,10 @@ def test_a_second_round_follows_from_the_first_run(
             "units1": {"labeler": "mfcc_units", "run": "none"},
             "units2": {"labeler": "run_units", "run": "hubert1"},
         },
-        "runs": {"hubert1": {**run, "labels": "units1"}, "hubert2": {**run, "labels": "units2"}},
+        "runs": {
+            "hubert1": {**run, "start": "none", "labels": "units1"},
+            "hubert2": {**run, "start": "none", "labels": "units2"},
+        },
     }
     YAML().dump(params, root / "params.yaml")
     load(root / "params.yaml")

@@ -285,15 +285,16 @@ def test_a_run_goes_on_from_another_and_depends_on_its_weights(project: Path) ->
     assert (second["start"], second["start_digest"]) == ("first", first["sha256"])
     assert second["sha256"] != first["sha256"]
 
-    before = pretrain._fingerprint(chosen, "second")
-    assert pretrain._fingerprint(chosen, "second") == before
+    items = dataset.pool(Path("data/image")).items
+    before = pretrain._fingerprint(chosen, "second", items)
+    assert pretrain._fingerprint(chosen, "second", items) == before
     weights["stages.0.0.weight"] += 1
     save_file(weights, "models/first/encoder.safetensors")
     with pytest.raises(UserError, match=r"not what its config\.json describes; `glean run first`"):
-        pretrain._fingerprint(chosen, "second")
+        pretrain._fingerprint(chosen, "second", items)
     config = first | {"sha256": None}
     Path("models/first/config.json").write_text(json.dumps(config | {"sha256": digest()}))
-    assert pretrain._fingerprint(chosen, "second") != before
+    assert pretrain._fingerprint(chosen, "second", items) != before
 
 
 def digest() -> str:
