@@ -181,7 +181,7 @@ def test_joint_training_of_parts(precision: str) -> None:
                 logits = model.train()(cloud, category).flatten(0, 1)
             label = classes.gather(1, which).flatten()
             F.cross_entropy(logits, label, ignore_index=-1).backward()  # type: ignore
-            found = (torch.from_numpy(each[np.sort(other)]) for each in (train.items, free))
+            found = (torch.from_numpy(each[np.sort(other)]) for each in (train.items.array, free))
             views = beside.views(dict(zip(("items", "free_label"), found, strict=True)), two)
             with autocast(precision):
                 loss = beside(views).loss

@@ -19,6 +19,7 @@ from modalities.common.network.trained import opened
 from modalities.common.training.monitor import Silence
 from modalities.image.network import build_encoder
 from tasks import pretrain
+from tasks.data import dataset
 from tasks.published import checkpoint
 from tasks.settings import options
 from tasks.settings.params import Params, load
