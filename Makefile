@@ -13,7 +13,7 @@ export DVC_NO_ANALYTICS := 1
 export DO_NOT_TRACK := 1
 
 # Files of tests in the order of tests/conftest.py, each file in one process.
-SPREAD := -n logical --maxprocesses 8 --dist loadgroup --no-loadscope-reorder
+SPREAD := -n logical --maxprocesses 8 --dist loadfile --no-loadscope-reorder
 
 .PHONY: run test quick check bench licences clean setup
 
