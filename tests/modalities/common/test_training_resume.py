@@ -105,7 +105,7 @@ def project(folder: Path, processes: int) -> None:
 
 
 def done(command: list[str], folder: Path) -> None:
-    env = ENV | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(ROOT / "tests")])}
+    env = ENV | {"PYTHONPATH": os.pathsep.join([str(ROOT), str(Path(__file__).parent)])}
     found = subprocess.run(
         command, cwd=folder, env=env, capture_output=True, text=True, check=False
     )
