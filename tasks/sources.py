@@ -33,7 +33,7 @@ PLUMBING = frozenset((
 def roots(params: Params, stage: str, **values: str) -> list[str]:
     """Where the code of a stage begins, `values` being the arguments of `python -m tasks STAGE`."""
     if stage == "playroom":
-        return [f"tasks.playroom.{values['modality']}", *_inside("tasks.playroom")]
+        return _inside("tasks.playroom")
     if stage == "report":
         return _inside("tasks.report")
     if stage == "ingest":
